@@ -1,0 +1,1 @@
+//! All services and the gateway in one process.

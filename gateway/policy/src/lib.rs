@@ -1,0 +1,1 @@
+//! Content policy: a ruleset and scores in, a verdict out; no I/O.

@@ -1,0 +1,2 @@
+//! Starts the gateway binary.
+fn main() {}

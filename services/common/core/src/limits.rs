@@ -1,0 +1,26 @@
+//! Bounds on what a call may carry; the API documents the same numbers.
+
+/// Longest text in one field, in bytes.
+pub const MAX_TEXT_BYTES: usize = 1 << 20;
+/// Most texts in one batch.
+pub const MAX_BATCH_TEXTS: usize = 1024;
+/// Most pictures in one batch.
+pub const MAX_BATCH_IMAGES: usize = 64;
+/// Largest encoded picture, in bytes.
+pub const MAX_IMAGE_BYTES: usize = 16 << 20;
+/// Most pixels of a decoded picture.
+pub const MAX_IMAGE_PIXELS: u64 = 64_000_000;
+/// Most messages of a conversation.
+pub const MAX_MESSAGES: usize = 1024;
+/// Most stop sequences.
+pub const MAX_STOP_SEQUENCES: usize = 16;
+/// Longest stop sequence, in bytes.
+pub const MAX_STOP_SEQUENCE_BYTES: usize = 256;
+/// Most stop token ids.
+pub const MAX_STOP_TOKENS: usize = 64;
+/// Most logit-bias entries.
+pub const MAX_LOGIT_BIAS: usize = 1024;
+/// Most token ids to detokenize.
+pub const MAX_DETOKENIZE_TOKENS: usize = 1 << 20;
+/// Longest item id in a batch or stream, in bytes.
+pub const MAX_ITEM_ID_BYTES: usize = 256;

@@ -1,0 +1,1 @@
+//! Model runs: the only crate that knows ONNX Runtime.

@@ -1,0 +1,1 @@
+//! The tonic kit all Atelier binaries are built from.

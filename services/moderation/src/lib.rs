@@ -1,0 +1,1 @@
+//! The moderation service: measures text and pictures against a table of detectors.

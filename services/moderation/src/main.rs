@@ -1,0 +1,2 @@
+//! Starts the moderation binary.
+fn main() {}

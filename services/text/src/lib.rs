@@ -1,0 +1,1 @@
+//! The text service: chat, generation, tokens and embeddings from ONNX language models.

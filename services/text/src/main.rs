@@ -1,0 +1,2 @@
+//! Starts the text binary.
+fn main() {}

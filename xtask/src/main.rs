@@ -1,0 +1,2 @@
+//! Development tasks: cargo xtask up | test | bench | models.
+fn main() {}
