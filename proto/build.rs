@@ -15,6 +15,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Reflection serves this very set, so it can't drift from the code.
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("atelier.binpb"), protox::prost::Message::encode_to_vec(&descriptors))?;
-    tonic_prost_build::configure().bytes(".atelier.moderation.v1.ImageItem").bytes(".atelier.gateway.v1.CheckRequest").compile_fds(descriptors)?;
+    tonic_prost_build::configure()
+        .bytes(".atelier.moderation.v1.ImageItem")
+        .bytes(".atelier.gateway.v1.CheckRequest")
+        .compile_fds(descriptors)?;
     Ok(())
 }

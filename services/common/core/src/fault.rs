@@ -133,7 +133,8 @@ impl Fault {
     /// A field of the request is out of its range.
     pub fn invalid(field: impl Into<String>, description: impl Into<String>) -> Self {
         let (field, description) = (field.into(), description.into());
-        Self::new(Reason::InvalidArgument, format!("{field}: {description}")).with_violation(field, description)
+        Self::new(Reason::InvalidArgument, format!("{field}: {description}"))
+            .with_violation(field, description)
     }
 
     /// A defect on our side: the caller learns nothing but that.

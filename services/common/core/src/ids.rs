@@ -93,7 +93,7 @@ pub struct ModelRef {
 
 /// Name of one call across services, log lines and the audit trail.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(transparent)]
+#[serde(into = "String")]
 pub struct RequestId(Arc<str>);
 
 impl RequestId {
@@ -113,6 +113,12 @@ impl RequestId {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl From<RequestId> for String {
+    fn from(id: RequestId) -> Self {
+        id.0.as_ref().to_owned()
     }
 }
 
