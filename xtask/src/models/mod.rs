@@ -1,0 +1,62 @@
+//! `cargo xtask models`: the catalogue, and the cache it is installed into.
+
+mod catalogue;
+mod fetch;
+mod install;
+mod list;
+mod manifest;
+mod pull;
+mod tools;
+mod verify;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+
+pub(crate) use pull::{Selection, pull};
+
+use crate::paths::Home;
+
+/// What to do with models.
+#[derive(Subcommand)]
+pub(crate) enum Task {
+    /// Shows what the catalogue has and what of it is installed.
+    List {
+        /// Also shows each model's licence, origin and known limits.
+        #[arg(long)]
+        cards: bool,
+    },
+    /// Installs the runtime and the default models, or the ones named.
+    Pull(PullOptions),
+    /// Hashes every installed file again and names those that differ.
+    Verify,
+}
+
+/// What to install.
+#[derive(Args)]
+pub(crate) struct PullOptions {
+    /// Names from the catalogue; none: the defaults.
+    ids: Vec<String>,
+    /// Everything, the models of the tests too.
+    #[arg(long, conflicts_with = "ids")]
+    all: bool,
+}
+
+/// Runs one task.
+pub(crate) fn run(task: &Task) -> Result<ExitCode> {
+    let home = Home::of_user()?;
+    match task {
+        Task::List { cards } => list::list(&home, *cards),
+        Task::Pull(options) => {
+            let selection = match options.ids.as_slice() {
+                _ if options.all => Selection::All,
+                [] => Selection::Default,
+                ids => Selection::Named(ids.to_vec()),
+            };
+            pull(&home, &selection)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Task::Verify => verify::verify(&home),
+    }
+}

