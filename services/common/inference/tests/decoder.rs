@@ -1,0 +1,255 @@
+//! The decoder on real models: sharing a batch, a cache or a prefix never changes what a sequence says.
+
+mod support;
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use atelier_inference::{
+    Decoder, DecoderConfig, InferenceError, OnnxDecoder, Row, RunControl, SessionConfig,
+    raw::{self, RawLoop},
+};
+
+const EXACT: &str = "smollm2-135m-instruct-f32";
+const DEFAULT: &str = "smollm2-135m-instruct";
+const SLOTS: usize = 6;
+
+/// One large model in memory at a time.
+fn one_at_a_time() -> MutexGuard<'static, ()> {
+    static LOCK: Mutex<()> = Mutex::new(());
+    LOCK.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn decoder(model: &str, context_length: usize) -> OnnxDecoder {
+    let config = DecoderConfig { slots: SLOTS, context_length };
+    OnnxDecoder::load(&support::runtime(), &support::model(model), &config, &SessionConfig::default())
+        .unwrap()
+}
+
+/// Prefills a whole prompt at once; the logits after it.
+fn prefill(decoder: &mut OnnxDecoder, slot: usize, tokens: &[u32]) -> Vec<f32> {
+    let row = Row { slot, tokens, position: 0, logits: true };
+    decoder.step(&[row], &RunControl::new()).unwrap().row(0).to_vec()
+}
+
+fn greedy(logits: &[f32]) -> u32 {
+    raw::argmax(logits) as u32
+}
+
+/// A sequence on its own: prompt in one piece, then token by token.
+fn alone(decoder: &mut OnnxDecoder, slot: usize, prompt: &[u32], tokens: usize) -> Vec<u32> {
+    let mut answer = vec![greedy(&prefill(decoder, slot, prompt))];
+    while answer.len() < tokens {
+        let position = prompt.len() + answer.len() - 1;
+        let row = Row { slot, tokens: &answer[answer.len() - 1..], position, logits: true };
+        let logits = decoder.step(&[row], &RunControl::new()).unwrap();
+        answer.push(greedy(logits.row(0)));
+    }
+    answer
+}
+
+/// A sequence of a mixed load.
+struct Sequence {
+    slot: usize,
+    starts_at: usize,
+    chunk: usize,
+    prompt: Vec<u32>,
+    taken: usize,
+    answer: Vec<u32>,
+}
+
+impl Sequence {
+    fn next(&self, step: usize, length: usize) -> Option<Row<'_>> {
+        if step < self.starts_at || self.answer.len() == length {
+            return None;
+        }
+        let tokens = match self.prompt.get(self.taken..) {
+            Some(rest) if !rest.is_empty() => &rest[..rest.len().min(self.chunk)],
+            _ => &self.answer[self.answer.len() - 1..],
+        };
+        let logits = self.taken + tokens.len() >= self.prompt.len();
+        Some(Row { slot: self.slot, tokens, position: self.taken, logits })
+    }
+}
+
+#[test]
+fn tokens_do_not_depend_on_the_company() {
+    let _guard = one_at_a_time();
+    let mut decoder = decoder(EXACT, 256);
+    let length = 24;
+    let prompts: [Vec<u32>; 4] =
+        [(100..111).collect(), (2000..2040).collect(), (3000..3013).collect(), vec![7, 4500, 42]];
+    let expected: Vec<_> = prompts.iter().map(|prompt| alone(&mut decoder, 0, prompt, length)).collect();
+
+    // Slots out of order and with gaps, staggered starts, chunks of several sizes (one of a single token).
+    let shape = [(3, 0, 4), (0, 2, 16), (5, 5, 6), (1, 1, 1)];
+    let mut sequences: Vec<Sequence> = prompts
+        .into_iter()
+        .zip(shape)
+        .map(|(prompt, (slot, starts_at, chunk))| Sequence {
+            slot,
+            starts_at,
+            chunk,
+            prompt,
+            taken: 0,
+            answer: Vec::new(),
+        })
+        .collect();
+    for step in 0.. {
+        let rows: Vec<Row<'_>> =
+            sequences.iter().filter_map(|sequence| sequence.next(step, length)).collect();
+        if rows.is_empty() && step > 5 {
+            break;
+        }
+        let logits = decoder.step(&rows, &RunControl::new()).unwrap();
+        let taken: Vec<(usize, usize, bool)> =
+            rows.iter().map(|row| (row.slot, row.tokens.len(), row.logits)).collect();
+        assert_eq!(logits.len(), taken.iter().filter(|(.., wanted)| *wanted).count());
+        let mut next = logits.rows();
+        for (slot, tokens, wanted) in taken {
+            let sequence = sequences.iter_mut().find(|sequence| sequence.slot == slot).unwrap();
+            sequence.taken += tokens;
+            if wanted {
+                sequence.answer.push(greedy(next.next().unwrap()));
+            }
+        }
+    }
+    for (sequence, expected) in sequences.iter().zip(&expected) {
+        assert_eq!(&sequence.answer, expected, "slot {}", sequence.slot);
+    }
+}
+
+#[test]
+fn logits_of_a_batch_are_those_of_a_row_alone() {
+    let _guard = one_at_a_time();
+    let mut decoder = decoder(EXACT, 64);
+    let prompts: Vec<Vec<u32>> = (0..5).map(|n| (500 * n + 10..500 * n + 18).collect()).collect();
+    let mut alone = Vec::new();
+    for (slot, prompt) in prompts.iter().enumerate() {
+        prefill(&mut decoder, slot, prompt);
+        let row = Row { slot, tokens: &[11], position: prompt.len(), logits: true };
+        alone.push(decoder.step(&[row], &RunControl::new()).unwrap().row(0).to_vec());
+    }
+    let rows: Vec<Row<'_>> = prompts
+        .iter()
+        .enumerate()
+        .rev()
+        .map(|(slot, prompt)| Row { slot, tokens: &[11], position: prompt.len(), logits: slot != 3 })
+        .collect();
+    let together = decoder.step(&rows, &RunControl::new()).unwrap();
+    let mut worst = 0_f32;
+    for (slot, logits) in [4, 2, 1, 0].into_iter().zip(together.rows()) {
+        for (one, other) in alone[slot].iter().zip(logits) {
+            worst = worst.max((one - other).abs());
+        }
+    }
+    // Sums are taken in another order for another number of rows; logits are of the order of 10.
+    assert!(worst < 2e-4, "{worst}");
+    println!("largest difference between alone and together: {worst:e}");
+}
+
+#[test]
+fn a_copied_prefix_is_as_good_as_a_computed_one() {
+    let _guard = one_at_a_time();
+    let mut decoder = decoder(EXACT, 64);
+    let prompt: Vec<u32> = (900..930).collect();
+    let expected = alone(&mut decoder, 0, &prompt, 8);
+    decoder.copy(0, 4, 20);
+    let row = Row { slot: 4, tokens: &prompt[20..], position: 20, logits: true };
+    let logits = decoder.step(&[row], &RunControl::new()).unwrap();
+    let mut answer = vec![greedy(logits.row(0))];
+    while answer.len() < expected.len() {
+        let position = prompt.len() + answer.len() - 1;
+        let row = Row { slot: 4, tokens: &answer[answer.len() - 1..], position, logits: true };
+        answer.push(greedy(decoder.step(&[row], &RunControl::new()).unwrap().row(0)));
+    }
+    assert_eq!(answer, expected);
+}
+
+#[test]
+fn a_long_prefill_can_be_stopped_and_leaves_the_cache_whole() {
+    let _guard = one_at_a_time();
+    let mut decoder = decoder(DEFAULT, 2048);
+    let prompt: Vec<u32> = (1000..1020).collect();
+    let expected = alone(&mut decoder, 1, &prompt, 6);
+
+    prefill(&mut decoder, 0, &prompt);
+    prefill(&mut decoder, 1, &prompt);
+    let long: Vec<u32> = (0..1900).map(|n| n % 500 + 1000).collect();
+    let control = RunControl::new();
+    let result = thread::scope(|scope| {
+        let canceller = control.clone();
+        scope.spawn(move || {
+            thread::park_timeout(Duration::from_millis(60));
+            canceller.cancel();
+        });
+        let row = Row { slot: 0, tokens: &long, position: prompt.len(), logits: true };
+        decoder.step(&[row], &control)
+    });
+    assert!(matches!(result, Err(InferenceError::Cancelled)), "{result:?}");
+    let again = Row { slot: 2, tokens: &[5], position: 0, logits: true };
+    assert!(matches!(decoder.step(&[again], &control), Err(InferenceError::Cancelled)), "it stays cancelled");
+
+    // The prompt is still there: in the slot that was being filled and in its neighbour.
+    for slot in [0, 1] {
+        let mut answer = expected[..1].to_vec();
+        while answer.len() < expected.len() {
+            let position = prompt.len() + answer.len() - 1;
+            let row = Row { slot, tokens: &answer[answer.len() - 1..], position, logits: true };
+            answer.push(greedy(decoder.step(&[row], &RunControl::new()).unwrap().row(0)));
+        }
+        assert_eq!(answer, expected, "slot {slot}");
+    }
+}
+
+#[test]
+fn rows_that_make_no_sense_are_refused() {
+    let _guard = one_at_a_time();
+    let mut decoder = decoder(DEFAULT, 16);
+    let row = Row { slot: 0, tokens: &[1], position: 0, logits: true };
+    for bad in [vec![row, row], vec![Row { slot: SLOTS, ..row }], vec![Row { position: 16, ..row }]] {
+        assert!(
+            matches!(decoder.step(&bad, &RunControl::new()), Err(InferenceError::InvalidRun(_))),
+            "{bad:?}"
+        );
+    }
+    assert!(decoder.step(&[], &RunControl::new()).unwrap().is_empty());
+    let silent = decoder.step(&[Row { logits: false, ..row }], &RunControl::new()).unwrap();
+    assert!(silent.is_empty());
+}
+
+#[test]
+fn the_raw_loop_says_the_same() {
+    let _guard = one_at_a_time();
+    let prompt: Vec<u32> = (1000..1030).collect();
+    let expected = alone(&mut decoder(DEFAULT, 128), 0, &prompt, 12);
+    let session = SessionConfig::default();
+    let mut raw = RawLoop::load(&support::runtime(), &support::model(DEFAULT), 1, 128, &session).unwrap();
+    for _ in 0..2 {
+        raw.prefill(&prompt).unwrap();
+        assert_eq!(raw.decode(11).unwrap(), expected[1..]);
+    }
+    assert!(raw.decode(100).is_err(), "past the context");
+}
+
+#[test]
+fn more_context_than_the_model_has_is_refused() {
+    let _guard = one_at_a_time();
+    let config = DecoderConfig { slots: 1, context_length: 1 << 20 };
+    let result =
+        OnnxDecoder::load(&support::runtime(), &support::model(DEFAULT), &config, &SessionConfig::default());
+    assert!(matches!(result, Err(InferenceError::ModelUnsupported { .. })), "{result:?}");
+}
+
+#[test]
+fn an_encoder_is_no_decoder() {
+    let _guard = one_at_a_time();
+    let folder = support::model("multilingual-e5-small");
+    let result =
+        OnnxDecoder::load(&support::runtime(), &folder, &DecoderConfig::default(), &SessionConfig::default());
+    let Err(InferenceError::ModelUnsupported { problem, .. }) = result else { panic!("{result:?}") };
+    assert!(problem.contains("seqlens_k"), "{problem}");
+}
