@@ -3,73 +3,73 @@
 //! Each crate has its own `thiserror` enum; at the edge it becomes a [`Fault`]: a stable [`Reason`], a message that a
 //! caller may read, and a cause that only the log sees. `atelier-rpc` turns it into a gRPC status.
 
-use std::{error::Error, fmt, time::Duration};
+use std::{borrow::Cow, error::Error, fmt, time::Duration};
 
-/// Why a call failed, as `google.rpc.ErrorInfo.reason`: stable, so that callers can branch on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Reason {
+macro_rules! reasons {
+    ($(#[doc = $doc:literal] $reason:ident $wire:literal,)*) => {
+        /// Why a call failed, as `google.rpc.ErrorInfo.reason`: stable, so that callers can branch on it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Reason {
+            $(#[doc = $doc] $reason,)*
+        }
+
+        impl Reason {
+            /// Every reason there is.
+            pub const ALL: &'static [Self] = &[$(Self::$reason,)*];
+
+            /// The wire form, UPPER_SNAKE_CASE.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$reason => $wire,)* }
+            }
+        }
+    };
+}
+
+reasons! {
     /// A field of the request is out of its range; see the violations.
-    InvalidArgument,
+    InvalidArgument "INVALID_ARGUMENT",
     /// Prompt and `max_tokens` do not fit the model, or a text is longer than the model reads.
-    ContextLengthExceeded,
+    ContextLengthExceeded "CONTEXT_LENGTH_EXCEEDED",
     /// The request or the answer is larger than the configured message size.
-    MessageTooLarge,
+    MessageTooLarge "MESSAGE_TOO_LARGE",
     /// No model of that name is loaded.
-    ModelNotFound,
+    ModelNotFound "MODEL_NOT_FOUND",
     /// The model can't do what was asked (embed with a generator, say).
-    TaskUnsupported,
+    TaskUnsupported "TASK_UNSUPPORTED",
     /// A bounded queue is full; try again after the given time.
-    QueueFull,
+    QueueFull "QUEUE_FULL",
     /// The service has as many calls in flight as it admits.
-    Overloaded,
+    Overloaded "OVERLOADED",
     /// The tenant has used up its share.
-    QuotaExceeded,
+    QuotaExceeded "QUOTA_EXCEEDED",
     /// The caller's or the server's deadline passed.
-    DeadlineExceeded,
+    DeadlineExceeded "DEADLINE_EXCEEDED",
     /// The caller went away.
-    Cancelled,
+    Cancelled "CANCELLED",
     /// No (valid) API key was given.
-    Unauthenticated,
+    Unauthenticated "UNAUTHENTICATED",
     /// The key is valid and may not do this.
-    PermissionDenied,
+    PermissionDenied "PERMISSION_DENIED",
     /// Policy does not let this content pass.
-    ContentBlocked,
+    ContentBlocked "CONTENT_BLOCKED",
     /// Content could not be measured and the policy fails closed.
-    ModerationUnavailable,
+    ModerationUnavailable "MODERATION_UNAVAILABLE",
     /// An upstream service can't be reached.
-    UpstreamUnavailable,
+    UpstreamUnavailable "UPSTREAM_UNAVAILABLE",
     /// The service is shutting down.
-    Draining,
+    Draining "DRAINING",
     /// A model's files are missing, incomplete or altered.
-    ModelCorrupt,
+    ModelCorrupt "MODEL_CORRUPT",
     /// A defect on our side; the log has the cause under the request id.
-    Internal,
+    Internal "INTERNAL",
 }
 
 impl Reason {
-    /// The wire form, UPPER_SNAKE_CASE.
+    /// The reason of that wire form; `None` for one that this version does not know.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::InvalidArgument => "INVALID_ARGUMENT",
-            Self::ContextLengthExceeded => "CONTEXT_LENGTH_EXCEEDED",
-            Self::MessageTooLarge => "MESSAGE_TOO_LARGE",
-            Self::ModelNotFound => "MODEL_NOT_FOUND",
-            Self::TaskUnsupported => "TASK_UNSUPPORTED",
-            Self::QueueFull => "QUEUE_FULL",
-            Self::Overloaded => "OVERLOADED",
-            Self::QuotaExceeded => "QUOTA_EXCEEDED",
-            Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
-            Self::Cancelled => "CANCELLED",
-            Self::Unauthenticated => "UNAUTHENTICATED",
-            Self::PermissionDenied => "PERMISSION_DENIED",
-            Self::ContentBlocked => "CONTENT_BLOCKED",
-            Self::ModerationUnavailable => "MODERATION_UNAVAILABLE",
-            Self::UpstreamUnavailable => "UPSTREAM_UNAVAILABLE",
-            Self::Draining => "DRAINING",
-            Self::ModelCorrupt => "MODEL_CORRUPT",
-            Self::Internal => "INTERNAL",
-        }
+    pub fn from_wire(wire: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|reason| reason.as_str() == wire)
     }
 
     /// The same call may succeed later without being changed.
@@ -112,7 +112,7 @@ pub struct Fault {
     reason: Reason,
     message: String,
     violations: Vec<FieldViolation>,
-    metadata: Vec<(&'static str, String)>,
+    metadata: Vec<(Cow<'static, str>, String)>,
     retry_after: Option<Duration>,
     cause: Option<Box<dyn Error + Send + Sync>>,
 }
@@ -151,8 +151,8 @@ impl Fault {
 
     /// Adds an entry to `google.rpc.ErrorInfo.metadata`.
     #[must_use]
-    pub fn with_metadata(mut self, key: &'static str, value: impl Into<String>) -> Self {
-        self.metadata.push((key, value.into()));
+    pub fn with_metadata(mut self, key: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Self {
+        self.metadata.push((key.into(), value.into()));
         self
     }
 
@@ -190,7 +190,7 @@ impl Fault {
 
     /// Further facts for the caller's program.
     #[must_use]
-    pub fn metadata(&self) -> &[(&'static str, String)] {
+    pub fn metadata(&self) -> &[(Cow<'static, str>, String)] {
         &self.metadata
     }
 
