@@ -7,7 +7,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 /// `google.rpc.ErrorInfo.domain` of our reasons.
-pub const DOMAIN: &str = "atelier";
+const DOMAIN: &str = "atelier";
 
 /// Details travel in a header, and HTTP/2 clients commonly admit 8 to 16 KiB of those.
 const MAX_VIOLATIONS: usize = 16;
