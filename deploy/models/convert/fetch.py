@@ -86,7 +86,8 @@ def fetch_with_range(arguments, part, progress):
                 fruitless = 0 if size_of(part) > before else fruitless + 1
                 if fruitless >= FRUITLESS_ATTEMPTS:
                     raise
-                time.sleep(2**fruitless)
+                if fruitless:
+                    time.sleep(2**fruitless)
 
 
 def append(session, address, part, progress):

@@ -14,7 +14,7 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 
 use crate::{
-    models::{Selection, pull},
+    models::{Selection, pull, test_tools},
     paths::Home,
     proto::Buf,
 };
@@ -24,7 +24,7 @@ use summary::Counts;
 /// Which checks to run.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Only these groups; models are fetched for `rust` alone.
+    /// Only these groups of checks. Models are fetched with `rust`.
     #[arg(long, value_enum)]
     only: Vec<Group>,
 }
@@ -36,7 +36,7 @@ pub(crate) enum Group {
     Lint,
     /// The API definitions.
     Proto,
-    /// The tests of all crates, with real models.
+    /// The tests of all crates and of the model tools, with real models.
     Rust,
     /// What is deployed: chart, images, example files.
     Deploy,
@@ -70,6 +70,7 @@ const STEPS: &[Step] = &[
     Step { group: Group::Proto, name: "API style", run: |context| with_buf(context, Buf::lint) },
     Step { group: Group::Proto, name: "API compatibility", run: |context| with_buf(context, Buf::breaking) },
     Step { group: Group::Rust, name: "models", run: models },
+    Step { group: Group::Rust, name: "model tools", run: model_tools },
     Step { group: Group::Lint, name: "clippy", run: cargo::clippy },
     Step { group: Group::Rust, name: "tests", run: cargo::tests },
 ];
@@ -107,7 +108,11 @@ fn report(step: &Step, context: &Context) -> Counts {
             counts
         }
         Ok(Outcome::Tested { counts, log }) => {
-            println!("{name:20} FAILED, {} of {} ({took})\n{log}", counts.failed, counts.failed + counts.passed);
+            println!(
+                "{name:20} FAILED, {} of {} ({took})\n{log}",
+                counts.failed,
+                counts.failed + counts.passed
+            );
             counts
         }
         Err(error) => {
@@ -119,6 +124,11 @@ fn report(step: &Step, context: &Context) -> Counts {
 
 fn models(context: &Context) -> Result<Outcome> {
     pull(&context.home, &Selection::Test)?;
+    Ok(Outcome::Passed)
+}
+
+fn model_tools(context: &Context) -> Result<Outcome> {
+    test_tools(&context.home)?;
     Ok(Outcome::Passed)
 }
 
