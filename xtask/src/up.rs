@@ -143,7 +143,7 @@ impl Standalone {
                 self.stop(signals)?;
                 bail!("not ready within {} s: see the log above", READY_WITHIN.as_secs());
             }
-            thread::sleep(POLL);
+            pause();
         }
         // Someone else's process may answer on that port while ours failed to bind it.
         self.still_running()?;
@@ -153,7 +153,7 @@ impl Standalone {
     fn until_told(&mut self, signals: &mut Signals) -> Result<()> {
         while signals.pending().next().is_none() {
             self.still_running()?;
-            thread::sleep(POLL);
+            pause();
         }
         Ok(())
     }
@@ -182,7 +182,7 @@ impl Standalone {
             if signals.pending().next().is_some() || started.elapsed() > STOP_WITHIN {
                 self.0.kill()?;
             }
-            thread::sleep(POLL);
+            pause();
         }
     }
 }
@@ -215,6 +215,11 @@ fn is_ok(answer: &str) -> bool {
     answer.split(' ').nth(1) == Some("200")
 }
 
+#[expect(clippy::disallowed_methods, reason = "there is no async worker here")]
+fn pause() {
+    thread::sleep(POLL);
+}
+
 #[cfg(test)]
 mod tests {
     use std::{net::TcpListener, os::unix::process::ExitStatusExt};
@@ -238,7 +243,7 @@ mod tests {
     fn a_child_is_asked_before_it_is_killed() {
         let mut signals = Signals::new::<[i32; 0], i32>([]).unwrap();
         let mut standalone = child("trap 'exit 7' TERM; echo >&2; while :; do sleep 0.05; done");
-        thread::sleep(Duration::from_millis(300));
+        (0..3).for_each(|_| pause());
         assert_eq!(standalone.stop(&mut signals).unwrap().code(), Some(7));
         let mut deaf = child("sleep 60");
         assert_eq!(deaf.stop(&mut signals).unwrap().signal(), Some(SIGTERM));

@@ -125,9 +125,10 @@ fn two_pulls_take_turns() {
         let second =
             scope.spawn(|| CacheLock::acquire(home.root(), || waited.store(true, Ordering::SeqCst)).unwrap());
         while !waited.load(Ordering::SeqCst) {
-            thread::sleep(Duration::from_millis(1));
+            thread::yield_now();
         }
-        thread::sleep(Duration::from_millis(20));
+        // Time for the second to go on, if nothing held it.
+        thread::park_timeout(Duration::from_millis(20));
         assert!(!second.is_finished());
         drop(first);
         second.join().unwrap();
