@@ -6,6 +6,7 @@ mod cargo;
 mod summary;
 
 use std::{
+    io::{self, Write as _},
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -90,33 +91,31 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 
 /// Runs one check and prints how it went; a check without tests of its own counts as one.
 fn report(step: &Step, context: &Context) -> Counts {
+    // Before it runs: some take minutes, and a reader should know which.
+    print!("{:20} ", step.name);
+    io::stdout().flush().ok();
     let started = Instant::now();
     let outcome = (step.run)(context);
     let took = Took(started.elapsed());
-    let name = step.name;
     match outcome {
         Ok(Outcome::Passed) => {
-            println!("{name:20} ok ({took})");
+            println!("ok ({took})");
             Counts { passed: 1, ..Counts::default() }
         }
         Ok(Outcome::Skipped(reason)) => {
-            println!("{name:20} skipped: {reason}");
+            println!("skipped: {reason}");
             Counts { ignored: 1, ..Counts::default() }
         }
         Ok(Outcome::Tested { counts, .. }) if counts.failed == 0 => {
-            println!("{name:20} ok, {} passed ({took})", counts.passed);
+            println!("ok, {} passed ({took})", counts.passed);
             counts
         }
         Ok(Outcome::Tested { counts, log }) => {
-            println!(
-                "{name:20} FAILED, {} of {} ({took})\n{log}",
-                counts.failed,
-                counts.failed + counts.passed
-            );
+            println!("FAILED, {} of {} ({took})\n{log}", counts.failed, counts.failed + counts.passed);
             counts
         }
         Err(error) => {
-            println!("{name:20} FAILED ({took})\n{error:#}");
+            println!("FAILED ({took})\n{error:#}");
             Counts { failed: 1, ..Counts::default() }
         }
     }
