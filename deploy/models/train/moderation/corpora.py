@@ -166,7 +166,8 @@ def interface(wheels: Path, half: str) -> list[Row]:
 def sentences(name: str, half: str) -> list[Row]:
     """Sentences written for this project, one a line after the label; `half` is train or test (every other line).
 
-    A line is `-` for an ordinary text, harmless in every category, or the categories it belongs to.
+    A line is `-` for an ordinary text, harmless in every category, or the categories it belongs to; what other
+    categories a harmful text might touch stays open, but an injection is always marked as one.
     """
     rows = []
     for line in (HERE / "sentences" / f"{name}.tsv").read_text(encoding="utf-8").splitlines():
@@ -177,8 +178,8 @@ def sentences(name: str, half: str) -> list[Row]:
         unknown = found - set(CATEGORIES)
         if unknown:
             raise ValueError(f"{name}.tsv: {sorted(unknown)} are no categories")
-        known = CATEGORIES if not found else tuple(found)
-        rows.append(Row(text, f"{name}/{half}", {category: int(category in found) for category in known}))
+        known = set(CATEGORIES) if not found else found | {"prompt-injection"}
+        rows.append(Row(text, f"{name}/{half}", {category: int(category in found) for category in CATEGORIES if category in known}))
     return rows[0::2] if half == "train" else rows[1::2]
 
 
