@@ -7,7 +7,7 @@ use atelier_proto::moderation::v1::ModerateTextRequest;
 use atelier_rpc::fault_of;
 use tonic::{Code, Request};
 
-use crate::toy::{config, open_stream, order, start, until_error, within};
+use crate::toy::{config, open_stream, order, start, stream_order, until_error, within};
 
 fn with(message: ModerateTextRequest, pairs: &[(&'static str, &str)]) -> Request<ModerateTextRequest> {
     let mut request = Request::new(message);
@@ -102,7 +102,10 @@ async fn deadlines_end_streams_that_tick_and_streams_that_never_pause() {
 async fn a_caller_who_leaves_ends_the_work() {
     let server = start(config()).await;
     let mut client = server.client();
-    let answers = client.stream_moderate_text(open_stream("tick")).await.unwrap().into_inner();
+    // With its own stream at its end: tonic's clients keep a call alive that they can still write to.
+    let requests = futures::stream::iter([stream_order("tick")]);
+    let mut answers = client.stream_moderate_text(requests).await.unwrap().into_inner();
+    answers.message().await.unwrap().unwrap();
     drop(answers);
     server.idle().await;
 }
@@ -130,4 +133,16 @@ async fn unknown_services_and_methods_are_unimplemented() {
         let status = client.unary(Request::new(order("")), path.parse().unwrap(), codec).await.unwrap_err();
         assert_eq!(status.code(), Code::Unimplemented, "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_server_that_is_gone_is_an_unavailable_upstream() {
+    let server = start(config()).await;
+    let mut client = server.client();
+    let answers = client.stream_moderate_text(open_stream("tick")).await.unwrap().into_inner();
+    drop(server);
+    let fault = fault_of(&within(5, until_error(answers)).await);
+    assert_eq!(fault.reason(), Reason::UpstreamUnavailable);
+    let status = within(5, client.moderate_text(order(""))).await.unwrap_err();
+    assert_eq!(fault_of(&status).reason(), Reason::UpstreamUnavailable, "{status:?}");
 }

@@ -8,7 +8,7 @@ use atelier_rpc::{ClientConfig, ServerConfig, fault_of};
 use futures::{StreamExt as _, stream};
 use tonic::Code;
 
-use crate::toy::{config, open_stream, order, start, stream_order, until_error, within};
+use crate::toy::{config, order, start, stream_order, until_error, within};
 
 fn limit(fault: &atelier_core::Fault) -> &str {
     &fault.metadata().iter().find(|(key, _)| key == "limit_bytes").expect("no limit named").1
@@ -72,7 +72,8 @@ async fn calls_over_the_limit_are_shed_while_streams_run() {
     let mut client = server.client();
     let mut running = Vec::new();
     for _ in 0..2 {
-        let mut answers = client.stream_moderate_text(open_stream("tick")).await.unwrap().into_inner();
+        let requests = stream::iter([stream_order("tick")]);
+        let mut answers = client.stream_moderate_text(requests).await.unwrap().into_inner();
         answers.message().await.unwrap().unwrap();
         running.push(answers);
     }

@@ -23,15 +23,17 @@ use futures::{Stream, StreamExt as _, stream};
 use tokio::{sync::oneshot, task::JoinHandle};
 use tonic::{Request, Response, Status, Streaming, transport::Channel};
 
-pub type Client = ModerationServiceClient<Channel>;
+pub(crate) type Client = ModerationServiceClient<Channel>;
 
 /// What the toy does is the id of the first item.
 #[derive(Clone, Default)]
-pub struct Toy {
+pub(crate) struct Toy {
     /// Contexts of unary calls.
-    pub seen: Arc<Mutex<Vec<CallContext>>>,
+    pub(crate) seen: Arc<Mutex<Vec<CallContext>>>,
+    /// Their peers.
+    pub(crate) peers: Arc<Mutex<Vec<SocketAddr>>>,
     /// Streams being produced.
-    pub producing: Arc<AtomicUsize>,
+    pub(crate) producing: Arc<AtomicUsize>,
 }
 
 /// Counts while it lives.
@@ -60,6 +62,7 @@ impl ModerationService for Toy {
     ) -> Result<Response<ModerateTextResponse>, Status> {
         let _producing = Producing::new(&self.producing);
         self.seen.lock().unwrap().push(CallContext::of(&request));
+        self.peers.lock().unwrap().extend(request.remote_addr());
         let order = request.get_ref().items.first().map(|item| item.id.clone()).unwrap_or_default();
         match order.as_str() {
             "panic" => panic!("as asked"),
@@ -141,22 +144,22 @@ impl ModerationService for Toy {
 }
 
 /// A server that runs until it is stopped or dropped.
-pub struct Running {
-    pub toy: Toy,
-    pub grpc: SocketAddr,
-    pub admin: SocketAddr,
-    pub readiness: Readiness,
+pub(crate) struct Running {
+    pub(crate) toy: Toy,
+    pub(crate) grpc: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    pub(crate) readiness: Readiness,
     shutdown: Option<oneshot::Sender<()>>,
     serving: JoinHandle<()>,
 }
 
 /// Settings that keep tests short.
-pub fn config() -> ServerConfig {
+pub(crate) fn config() -> ServerConfig {
     ServerConfig { drain_notice: Duration::from_millis(50), ..ServerConfig::default() }
 }
 
 /// A server that is not ready yet.
-pub async fn start_cold(config: ServerConfig) -> Running {
+pub(crate) async fn start_cold(config: ServerConfig) -> Running {
     let listeners = Listeners::local().await.unwrap();
     let (grpc, admin) = (listeners.grpc_address().unwrap(), listeners.admin_address().unwrap());
     let toy = Toy::default();
@@ -166,43 +169,47 @@ pub async fn start_cold(config: ServerConfig) -> Running {
     let (shutdown, asked) = oneshot::channel();
     let serving = tokio::spawn(async move {
         // The sender gone: the test is over and wants no drain.
-        let asked = async { asked.await.unwrap_or(std::future::pending().await) };
+        let asked = async {
+            if asked.await.is_err() {
+                std::future::pending().await
+            }
+        };
         server.serve(listeners, asked).await.unwrap();
     });
     Running { toy, grpc, admin, readiness, shutdown: Some(shutdown), serving }
 }
 
-pub async fn start(config: ServerConfig) -> Running {
+pub(crate) async fn start(config: ServerConfig) -> Running {
     let running = start_cold(config).await;
     running.readiness.ready();
     running
 }
 
 impl Running {
-    pub fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         self.client_with(&ClientConfig::to(format!("http://{}", self.grpc)))
     }
 
-    pub fn client_with(&self, config: &ClientConfig) -> Client {
+    pub(crate) fn client_with(&self, config: &ClientConfig) -> Client {
         atelier_rpc::limited_client!(ModerationServiceClient::new(client::channel(config).unwrap()), config)
     }
 
-    pub fn channel(&self) -> Channel {
+    pub(crate) fn channel(&self) -> Channel {
         client::channel(&ClientConfig::to(format!("http://{}", self.grpc))).unwrap()
     }
 
     /// Begins the drain.
-    pub fn shut_down(&mut self) {
+    pub(crate) fn shut_down(&mut self) {
         self.shutdown.take().unwrap().send(()).unwrap();
     }
 
     /// Waits for the end of `serve`.
-    pub async fn ended(&mut self) {
+    pub(crate) async fn ended(&mut self) {
         (&mut self.serving).await.unwrap();
     }
 
     /// Waits until no call is being worked on.
-    pub async fn idle(&self) {
+    pub(crate) async fn idle(&self) {
         within(2, async {
             while self.toy.producing.load(Ordering::SeqCst) > 0 {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -218,23 +225,23 @@ impl Drop for Running {
     }
 }
 
-pub fn order(what: &str) -> ModerateTextRequest {
+pub(crate) fn order(what: &str) -> ModerateTextRequest {
     let item = TextItem { id: what.to_owned(), text: String::new() };
     ModerateTextRequest { items: vec![item], categories: Vec::new() }
 }
 
-pub fn stream_order(what: &str) -> StreamModerateTextRequest {
+pub(crate) fn stream_order(what: &str) -> StreamModerateTextRequest {
     let item = TextItem { id: what.to_owned(), text: String::new() };
     StreamModerateTextRequest { item: Some(item), categories: Vec::new() }
 }
 
 /// A request stream that says this and stays open.
-pub fn open_stream(what: &str) -> impl Stream<Item = StreamModerateTextRequest> + Send + 'static {
+pub(crate) fn open_stream(what: &str) -> impl Stream<Item = StreamModerateTextRequest> + Send + 'static {
     stream::once(std::future::ready(stream_order(what))).chain(stream::pending())
 }
 
 /// Reads a stream to its end, which must be an error.
-pub async fn until_error(mut answers: Streaming<StreamModerateTextResponse>) -> Status {
+pub(crate) async fn until_error(mut answers: Streaming<StreamModerateTextResponse>) -> Status {
     loop {
         match answers.message().await {
             Ok(Some(_)) => {}
@@ -245,6 +252,6 @@ pub async fn until_error(mut answers: Streaming<StreamModerateTextResponse>) -> 
 }
 
 /// Fails a test that hangs.
-pub async fn within<T>(seconds: u64, work: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(seconds: u64, work: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(seconds), work).await.expect("took too long")
 }
