@@ -1,6 +1,6 @@
 //! Scoring any number of texts over one stream with many in flight, each answered exactly once.
 //!
-//! The wire's item ids are positions in the input, so a caller's own keys may repeat and be of any type. What is in
+//! The wire's item ids are positions in the input, so callers' own ids may repeat and be of any length. What is in
 //! flight is kept here until it is answered: an item the gateway puts off is sent again later, and when the stream
 //! breaks a new one is opened and is sent all that was unanswered.
 
@@ -13,9 +13,7 @@ use std::{
 
 use atelier_proto::{
     common::v1::ModelRef,
-    gateway::v1::{
-        StreamModerateTextRequest, StreamModerateTextResponse, stream_moderate_text_response::Outcome,
-    },
+    gateway::v1::{StreamModerateTextRequest, StreamModerateTextResponse, stream_moderate_text_response::Outcome},
     moderation::v1::{ItemError, Scores, TextItem},
 };
 use futures::{
@@ -50,9 +48,11 @@ impl Default for BulkOptions {
 
 /// The answer to one text.
 #[derive(Clone, Debug)]
-pub struct BulkAnswer<K> {
-    /// The caller's key of the text.
-    pub key: K,
+pub struct BulkAnswer {
+    /// Position of the text in the input, from 0.
+    pub index: u64,
+    /// The caller's name for it.
+    pub id: String,
     /// Its scores, or why it could not be judged (after the retry policy's tries, where another try made sense).
     pub outcome: Result<Scores, ItemError>,
     /// Detectors that took part.
@@ -60,36 +60,30 @@ pub struct BulkAnswer<K> {
 }
 
 /// Answers as they come, in no particular order. Ends after an `Err`; dropping it ends the call.
-pub struct BulkStream<K>(ReceiverStream<Result<BulkAnswer<K>, ClientError>>);
+pub struct BulkStream(ReceiverStream<Result<BulkAnswer, ClientError>>);
 
-impl<K> Stream for BulkStream<K> {
-    type Item = Result<BulkAnswer<K>, ClientError>;
+impl Stream for BulkStream {
+    type Item = Result<BulkAnswer, ClientError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.0.poll_next_unpin(context)
     }
 }
 
-pub(crate) fn start<K, S>(
-    client: RawClient,
-    retry: RetryPolicy,
-    texts: S,
-    options: BulkOptions,
-) -> BulkStream<K>
+pub(crate) fn start<S>(client: RawClient, retry: RetryPolicy, items: S, options: BulkOptions) -> BulkStream
 where
-    K: Send + 'static,
-    S: Stream<Item = (K, String)> + Send + 'static,
+    S: Stream<Item = TextItem> + Send + 'static,
 {
     let in_flight = options.in_flight.max(1);
     let (answers, receiver) = mpsc::channel(in_flight);
-    let texts = texts.fuse().boxed();
+    let items = items.fuse().boxed();
     let bulk = Bulk {
         client,
         retry,
         in_flight,
         categories: options.categories,
-        texts,
-        texts_ended: false,
+        items,
+        items_ended: false,
         next_index: 0,
         pending: HashMap::new(),
         put_off: FuturesUnordered::new(),
@@ -99,23 +93,22 @@ where
     BulkStream(ReceiverStream::new(receiver))
 }
 
-struct Bulk<K> {
+struct Bulk {
     client: RawClient,
     retry: RetryPolicy,
     in_flight: usize,
     categories: Vec<String>,
-    texts: BoxStream<'static, (K, String)>,
-    texts_ended: bool,
+    items: BoxStream<'static, TextItem>,
+    items_ended: bool,
     next_index: u64,
-    pending: HashMap<u64, Pending<K>>,
+    pending: HashMap<u64, Pending>,
     /// Items that the gateway put off, each until its next try.
     put_off: FuturesUnordered<BoxFuture<'static, u64>>,
-    answers: mpsc::Sender<Result<BulkAnswer<K>, ClientError>>,
+    answers: mpsc::Sender<Result<BulkAnswer, ClientError>>,
 }
 
-struct Pending<K> {
-    key: K,
-    text: String,
+struct Pending {
+    item: TextItem,
     failures: u32,
     /// Waits in `put_off`.
     waiting: bool,
@@ -134,7 +127,7 @@ enum End {
 /// The caller is gone.
 struct Gone;
 
-impl<K: Send + 'static> Bulk<K> {
+impl Bulk {
     async fn run(mut self) {
         let mut failures = 0;
         loop {
@@ -162,7 +155,7 @@ impl<K: Send + 'static> Bulk<K> {
         let (requests, receiver) = mpsc::channel(self.in_flight);
         for (index, pending) in &self.pending {
             if !pending.waiting {
-                self.send(&requests, *index, &pending.text);
+                self.send(&requests, *index, &pending.item);
             }
         }
         let mut client = self.client.clone();
@@ -172,10 +165,10 @@ impl<K: Send + 'static> Bulk<K> {
         let mut answers = std::pin::pin!(answers);
         let mut progress = false;
         loop {
-            if self.texts_ended && self.pending.is_empty() {
+            if self.items_ended && self.pending.is_empty() {
                 return End::Done;
             }
-            let room = !self.texts_ended && self.pending.len() < self.in_flight;
+            let room = !self.items_ended && self.pending.len() < self.in_flight;
             tokio::select! {
                 answer = answers.next() => match answer {
                     Some(Ok(answer)) => {
@@ -193,17 +186,17 @@ impl<K: Send + 'static> Bulk<K> {
                 Some(index) = self.put_off.next() => {
                     if let Some(pending) = self.pending.get_mut(&index) {
                         pending.waiting = false;
-                        let text = pending.text.clone();
-                        self.send(&requests, index, &text);
+                        let item = pending.item.clone();
+                        self.send(&requests, index, &item);
                     }
                 }
-                next = self.texts.next(), if room => match next {
-                    Some((key, text)) => {
-                        if let Err(Gone) = self.accept(&requests, key, text).await {
+                item = self.items.next(), if room => match item {
+                    Some(item) => {
+                        if let Err(Gone) = self.accept(&requests, item).await {
                             return End::Unwanted;
                         }
                     }
-                    None => self.texts_ended = true,
+                    None => self.items_ended = true,
                 },
                 () = self.answers.closed() => return End::Unwanted,
             }
@@ -213,30 +206,28 @@ impl<K: Send + 'static> Bulk<K> {
     async fn accept(
         &mut self,
         requests: &mpsc::Sender<StreamModerateTextRequest>,
-        key: K,
-        text: String,
+        item: TextItem,
     ) -> Result<(), Gone> {
         let index = self.next_index;
         self.next_index += 1;
-        if text.len() > MAX_TEXT_BYTES {
+        if item.text.len() > MAX_TEXT_BYTES {
             let error = ItemError {
                 reason: "INVALID_ARGUMENT".into(),
-                message: format!("text must have at most {MAX_TEXT_BYTES} bytes, not {}", text.len()),
+                message: format!("text must have at most {MAX_TEXT_BYTES} bytes, not {}", item.text.len()),
                 field: "text".into(),
                 retryable: false,
             };
-            return self.answer(key, Err(error), Vec::new()).await;
+            return self.answer(index, item.id, Err(error), Vec::new()).await;
         }
-        self.send(requests, index, &text);
-        self.pending.insert(index, Pending { key, text, failures: 0, waiting: false });
+        self.send(requests, index, &item);
+        self.pending.insert(index, Pending { item, failures: 0, waiting: false });
         Ok(())
     }
 
-    fn send(&self, requests: &mpsc::Sender<StreamModerateTextRequest>, index: u64, text: &str) {
-        let item = TextItem { id: index.to_string(), text: text.to_owned() };
+    fn send(&self, requests: &mpsc::Sender<StreamModerateTextRequest>, index: u64, item: &TextItem) {
+        let item = TextItem { id: index.to_string(), text: item.text.clone() };
         // Fails only when the stream has broken; the item stays in `pending` and the next stream is sent it.
-        let _ = requests
-            .try_send(StreamModerateTextRequest { item: Some(item), categories: self.categories.clone() });
+        let _ = requests.try_send(StreamModerateTextRequest { item: Some(item), categories: self.categories.clone() });
     }
 
     async fn take(&mut self, answer: StreamModerateTextResponse) -> Result<(), Gone> {
@@ -259,7 +250,7 @@ impl<K: Send + 'static> Bulk<K> {
             }),
         };
         match self.pending.remove(&index) {
-            Some(pending) => self.answer(pending.key, outcome, models).await,
+            Some(pending) => self.answer(index, pending.item.id, outcome, models).await,
             None => Ok(()),
         }
     }
@@ -276,11 +267,12 @@ impl<K: Send + 'static> Bulk<K> {
 
     async fn answer(
         &mut self,
-        key: K,
+        index: u64,
+        id: String,
         outcome: Result<Scores, ItemError>,
         models: Vec<ModelRef>,
     ) -> Result<(), Gone> {
-        let answer = BulkAnswer { key, outcome, models };
+        let answer = BulkAnswer { index, id, outcome, models };
         self.answers.send(Ok(answer)).await.map_err(|_| Gone)
     }
 }

@@ -1,7 +1,2 @@
-//! The `atelier` command line.
-
-mod cli;
-
-fn main() -> std::process::ExitCode {
-    cli::main()
-}
+//! The atelier command line.
+fn main() {}

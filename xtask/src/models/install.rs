@@ -136,5 +136,6 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
+
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,284 @@
+//! Between the API's messages and the gateway's own types; nothing is decided here.
+
+use std::time::Duration;
+
+use atelier_core::{CategoryId, Fault, ModelId, ModelRef, Revision};
+use atelier_policy::{Action, Stage, Verdict};
+use atelier_proto::{
+    common::v1 as common, gateway::v1 as api, moderation::v1 as moderation, text::v1 as text,
+};
+use tonic::Status;
+
+use crate::{
+    judge::{Call, Judged},
+    moderator::{Measurement, Score, Scores},
+    response_filter::{End, Event, Piece},
+    upstream::{Listing, Task},
+};
+
+/// A model as an upstream lists it; `None` for a name that is none of ours.
+pub(crate) fn listing(model: common::Model) -> Option<Listing> {
+    let tasks = model.tasks();
+    let tasks = tasks.filter_map(|task| match task {
+        common::ModelTask::TextGeneration => Some(Task::Generate),
+        common::ModelTask::TextEmbedding => Some(Task::Embed),
+        common::ModelTask::Unspecified => None,
+    });
+    Some(Listing {
+        tasks: tasks.collect(),
+        reference: model_ref(&model.id, &model.revision)?,
+        context_length: model.context_length,
+        vocabulary_size: model.vocabulary_size,
+        embedding_dimensions: model.embedding_dimensions,
+        license: model.license,
+    })
+}
+
+/// A model as callers see it.
+pub(crate) fn model(listing: Listing) -> common::Model {
+    let task = |task: Task| match task {
+        Task::Generate => common::ModelTask::TextGeneration,
+        Task::Embed => common::ModelTask::TextEmbedding,
+    };
+    common::Model {
+        id: listing.reference.id.into(),
+        revision: listing.reference.revision.into(),
+        tasks: listing.tasks.into_iter().map(|of| task(of).into()).collect(),
+        context_length: listing.context_length,
+        vocabulary_size: listing.vocabulary_size,
+        embedding_dimensions: listing.embedding_dimensions,
+        license: listing.license,
+    }
+}
+
+/// What a moderation service measured. Categories this version does not know are left out: no policy can name them.
+pub(crate) fn measurement(
+    results: Vec<moderation::ItemScores>,
+    models: Vec<common::ModelRef>,
+) -> Measurement {
+    let detectors = models.iter().filter_map(|model| model_ref(&model.id, &model.revision)).collect();
+    Measurement {
+        items: results.into_iter().map(|item| scores(item.scores.unwrap_or_default())).collect(),
+        detectors,
+    }
+}
+
+fn scores(scores: moderation::Scores) -> Scores {
+    let score = |of: moderation::CategoryScore| {
+        Some(Score { category: of.category.parse().ok()?, score: of.score, detector: of.detector })
+    };
+    let unsupported = scores.unsupported_categories.iter().filter_map(|id| id.parse::<CategoryId>().ok());
+    Scores {
+        unsupported: unsupported.collect(),
+        categories: scores.categories.into_iter().filter_map(score).collect(),
+        windows: scores.windows,
+    }
+}
+
+/// Scores as callers see them.
+pub(crate) fn scores_message(scores: Scores) -> moderation::Scores {
+    let score = |of: Score| moderation::CategoryScore {
+        category: of.category.as_str().to_owned(),
+        score: of.score,
+        detector: of.detector,
+    };
+    moderation::Scores {
+        categories: scores.categories.into_iter().map(score).collect(),
+        unsupported_categories: names(&scores.unsupported),
+        windows: scores.windows,
+    }
+}
+
+/// A piece of a streamed chat.
+pub(crate) fn chat_piece(
+    message: Result<text::StreamChatResponse, Status>,
+) -> Result<Piece<text::Completion>, Fault> {
+    use text::stream_chat_response::Event as From;
+    match message.map_err(|status| atelier_rpc::fault_of(&status))?.event {
+        Some(From::Delta(delta)) => Ok(delta_piece(delta)),
+        Some(From::Completion(completion)) => Ok(Piece::End(completion)),
+        None => Err(Fault::internal("a text service sent an event without content")),
+    }
+}
+
+/// A piece of a streamed continuation.
+pub(crate) fn generate_piece(
+    message: Result<text::StreamGenerateResponse, Status>,
+) -> Result<Piece<text::Completion>, Fault> {
+    use text::stream_generate_response::Event as From;
+    match message.map_err(|status| atelier_rpc::fault_of(&status))?.event {
+        Some(From::Delta(delta)) => Ok(delta_piece(delta)),
+        Some(From::Completion(completion)) => Ok(Piece::End(completion)),
+        None => Err(Fault::internal("a text service sent an event without content")),
+    }
+}
+
+fn delta_piece(delta: text::Delta) -> Piece<text::Completion> {
+    Piece::Delta { text: delta.text, completion_tokens: delta.completion_tokens }
+}
+
+/// What the messages of both streamed calls can carry.
+pub(crate) enum StreamEvent {
+    Delta(text::Delta),
+    Verdict(api::Verdict),
+    Completion(Box<api::Completion>),
+}
+
+impl From<StreamEvent> for api::StreamChatResponse {
+    fn from(event: StreamEvent) -> Self {
+        use api::stream_chat_response::Event as To;
+        Self {
+            event: Some(match event {
+                StreamEvent::Delta(delta) => To::Delta(delta),
+                StreamEvent::Verdict(verdict) => To::Verdict(verdict),
+                StreamEvent::Completion(completion) => To::Completion(*completion),
+            }),
+        }
+    }
+}
+
+impl From<StreamEvent> for api::StreamGenerateResponse {
+    fn from(event: StreamEvent) -> Self {
+        use api::stream_generate_response::Event as To;
+        Self {
+            event: Some(match event {
+                StreamEvent::Delta(delta) => To::Delta(delta),
+                StreamEvent::Verdict(verdict) => To::Verdict(verdict),
+                StreamEvent::Completion(completion) => To::Completion(*completion),
+            }),
+        }
+    }
+}
+
+/// An event as callers see it.
+pub(crate) fn stream_event(event: Event<text::Completion>, facts: &Facts) -> StreamEvent {
+    match event {
+        Event::Delta { text, completion_tokens } => {
+            StreamEvent::Delta(text::Delta { text, completion_tokens })
+        }
+        Event::Verdict(of) => StreamEvent::Verdict(verdict(&of)),
+        Event::End(end) => StreamEvent::Completion(Box::new(completion(*end, facts))),
+    }
+}
+
+/// What a completion tells beside how the answer ended.
+pub(crate) struct Facts {
+    pub(crate) call: std::sync::Arc<Call>,
+    pub(crate) input: Judged,
+    /// The seed that was asked for, to be told where the upstream can't tell any more.
+    pub(crate) seed: u64,
+    pub(crate) since: std::time::Instant,
+}
+
+/// How an answer ended, as callers see it.
+pub(crate) fn completion(end: End<text::Completion>, facts: &Facts) -> api::Completion {
+    let detectors = union(&facts.input.detectors, &end.detectors);
+    let cut = end.upstream.is_none();
+    let upstream = end.upstream.unwrap_or_else(|| text::Completion {
+        model: facts.call.model.as_ref().map(model_ref_message),
+        seed: facts.seed,
+        // What the prompt took is only known to a call that ended by itself.
+        usage: Some(common::Usage {
+            prompt_tokens: 0,
+            completion_tokens: end.completion_tokens,
+            total_tokens: end.completion_tokens,
+        }),
+        ..text::Completion::default()
+    });
+    let timings = if cut { Some(total(facts.since.elapsed())) } else { upstream.timings };
+    let (finish_reason, stop_sequence) = if end.blocked {
+        (common::FinishReason::ContentFilter.into(), String::new())
+    } else {
+        (upstream.finish_reason, upstream.stop_sequence)
+    };
+    let generators = upstream.model.iter().cloned().collect();
+    api::Completion {
+        model: upstream.model,
+        finish_reason,
+        stop_sequence,
+        seed: upstream.seed,
+        usage: upstream.usage,
+        timings,
+        input_verdict: Some(verdict(&facts.input.verdict)),
+        output_verdict: Some(verdict(&end.verdict)),
+        provenance: Some(provenance(&facts.call, generators, &detectors, end.content_sha256)),
+    }
+}
+
+fn total(elapsed: Duration) -> common::Timings {
+    common::Timings { total: elapsed.try_into().ok(), ..common::Timings::default() }
+}
+
+/// What made an answer and under which rules.
+pub(crate) fn provenance(
+    call: &Call,
+    generators: Vec<common::ModelRef>,
+    detectors: &[ModelRef],
+    content_sha256: String,
+) -> api::Provenance {
+    api::Provenance {
+        request_id: call.context.request_id.to_string(),
+        tenant: call.context.tenant.to_string(),
+        policy: call.policy.name().to_owned(),
+        policy_version: call.policy_version.clone(),
+        generators,
+        detectors: detectors.iter().map(model_ref_message).collect(),
+        content_sha256,
+    }
+}
+
+/// A verdict as callers see it.
+pub(crate) fn verdict(verdict: &Verdict) -> api::Verdict {
+    let finding = |finding: &atelier_policy::Finding| api::Finding {
+        category: finding.category.as_str().to_owned(),
+        score: finding.score,
+        threshold: finding.threshold,
+        action: action(finding.action).into(),
+    };
+    api::Verdict {
+        action: action(verdict.action).into(),
+        stage: match verdict.stage {
+            Stage::Input => api::Stage::Input.into(),
+            Stage::Output => api::Stage::Output.into(),
+        },
+        findings: verdict.findings.iter().map(finding).collect(),
+        unmeasured: verdict.unmeasured,
+        unsupported_categories: names(&verdict.unsupported),
+    }
+}
+
+/// The wire form of an action: the one place beside the policy's own table that a new action touches.
+fn action(action: Action) -> api::Action {
+    match action {
+        Action::Allow => api::Action::Allow,
+        Action::Flag => api::Action::Flag,
+        Action::Block => api::Action::Block,
+    }
+}
+
+/// The stage a caller asks for; unspecified: input.
+pub(crate) fn stage(stage: i32) -> Result<Stage, Fault> {
+    match api::Stage::try_from(stage) {
+        Ok(api::Stage::Unspecified | api::Stage::Input) => Ok(Stage::Input),
+        Ok(api::Stage::Output) => Ok(Stage::Output),
+        Err(_) => Err(Fault::invalid("stage", "must be STAGE_INPUT or STAGE_OUTPUT")),
+    }
+}
+
+fn model_ref(id: &str, revision: &str) -> Option<ModelRef> {
+    Some(ModelRef { id: ModelId::new(id).ok()?, revision: Revision::new(revision).ok()? })
+}
+
+fn model_ref_message(model: &ModelRef) -> common::ModelRef {
+    common::ModelRef { id: model.id.to_string(), revision: model.revision.to_string() }
+}
+
+fn names(categories: &[CategoryId]) -> Vec<String> {
+    categories.iter().map(|category| category.as_str().to_owned()).collect()
+}
+
+fn union(a: &[ModelRef], b: &[ModelRef]) -> Vec<ModelRef> {
+    let mut all = a.to_vec();
+    all.extend(b.iter().filter(|model| !a.contains(model)).cloned());
+    all
+}

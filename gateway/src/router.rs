@@ -1,0 +1,168 @@
+//! Which upstream answers for a model.
+
+use std::sync::Arc;
+
+use atelier_core::{Fault, ModelId, ModelRef, Reason};
+
+use crate::upstream::{Listing, Task, TextUpstream};
+
+/// Knows which upstream has which model.
+pub(crate) struct Router {
+    /// In order of preference.
+    pub(crate) upstreams: Vec<Arc<TextUpstream>>,
+    pub(crate) default_model: Option<ModelId>,
+}
+
+/// Where a call can go.
+pub(crate) struct Route {
+    pub(crate) model: ModelRef,
+    /// Upstreams that have the model, those that answered last time first; never empty.
+    pub(crate) upstreams: Vec<Arc<TextUpstream>>,
+}
+
+impl Router {
+    /// The route for a model's name; an empty one means the default model for the task.
+    ///
+    /// # Errors
+    /// No upstream has the model, or none has ever been reached.
+    pub(crate) fn route(&self, name: &str, task: Task) -> Result<Route, Fault> {
+        let id = if name.is_empty() { self.default_for(task)? } else { parse(name)? };
+        let mut found: Vec<(ModelRef, Arc<TextUpstream>)> = Vec::new();
+        for upstream in &self.upstreams {
+            let listing = upstream.models().iter().find(|model| model.reference.id == id).cloned();
+            found.extend(listing.map(|model| (model.reference, Arc::clone(upstream))));
+        }
+        // The sort is stable: within each half the configured order holds.
+        found.sort_by_key(|(_, upstream)| !upstream.is_reachable());
+        match found.first() {
+            Some((model, _)) => {
+                let model = model.clone();
+                Ok(Route { model, upstreams: found.into_iter().map(|(_, upstream)| upstream).collect() })
+            }
+            None if self.may_be_elsewhere(&id) => Err(unreachable()),
+            None => Err(Fault::new(Reason::ModelNotFound, "no upstream has a model of that name")
+                .with_metadata("model", id.as_str())),
+        }
+    }
+
+    /// Every model, by id; of models that several upstreams have, the preferred upstream's.
+    pub(crate) fn listings(&self) -> Vec<Listing> {
+        let mut all: Vec<Listing> = Vec::new();
+        for upstream in &self.upstreams {
+            for listing in upstream.models().iter() {
+                if all.iter().all(|known| known.reference.id != listing.reference.id) {
+                    all.push(listing.clone());
+                }
+            }
+        }
+        all.sort_by(|a, b| a.reference.id.cmp(&b.reference.id));
+        all
+    }
+
+    /// Asks all upstreams for their models; whether any answered.
+    pub(crate) async fn refresh(&self) -> bool {
+        let asked = self.upstreams.iter().map(|upstream| upstream.refresh());
+        futures::future::join_all(asked).await.into_iter().any(|answered| answered)
+    }
+
+    fn default_for(&self, task: Task) -> Result<ModelId, Fault> {
+        let listings: Vec<Listing> =
+            self.upstreams.iter().flat_map(|upstream| upstream.models().as_ref().clone()).collect();
+        let able = |listing: &&Listing| listing.tasks.contains(&task);
+        let preferred =
+            listings.iter().filter(able).find(|l| Some(&l.reference.id) == self.default_model.as_ref());
+        match preferred.or_else(|| listings.iter().find(able)) {
+            Some(listing) => Ok(listing.reference.id.clone()),
+            None if listings.is_empty() => Err(unreachable()),
+            None => Err(Fault::new(Reason::ModelNotFound, "no upstream has a model for this task")),
+        }
+    }
+
+    /// An upstream that does not answer is to have the model, or nobody has said yet what it has.
+    fn may_be_elsewhere(&self, id: &ModelId) -> bool {
+        self.upstreams.iter().any(|upstream| !upstream.is_reachable() && upstream.may_have(id))
+    }
+}
+
+fn parse(name: &str) -> Result<ModelId, Fault> {
+    ModelId::new(name).map_err(|_| Fault::invalid("model", "must be 1 to 128 of a-z A-Z 0-9 . _ - /"))
+}
+
+fn unreachable() -> Fault {
+    Fault::new(Reason::UpstreamUnavailable, "no text service can be reached")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::TextUpstreamConfig;
+
+    fn listing(id: &str, task: Task) -> Listing {
+        let reference =
+            ModelRef { id: ModelId::new(id).unwrap(), revision: atelier_core::Revision::new("abc").unwrap() };
+        Listing { reference, tasks: vec![task], ..Listing::default_for_test() }
+    }
+
+    fn upstream(listings: Option<Vec<Listing>>, only: &[&str]) -> Arc<TextUpstream> {
+        let models = only.iter().map(|id| ModelId::new(id).unwrap()).collect();
+        let upstream = TextUpstream::new(&TextUpstreamConfig { models, ..Default::default() }).unwrap();
+        upstream.learn(listings);
+        Arc::new(upstream)
+    }
+
+    fn router(upstreams: Vec<Arc<TextUpstream>>, default: Option<&str>) -> Router {
+        Router { upstreams, default_model: default.map(|id| ModelId::new(id).unwrap()) }
+    }
+
+    fn reason(result: Result<Route, Fault>) -> Reason {
+        result.err().unwrap().reason()
+    }
+
+    #[tokio::test]
+    async fn the_first_upstream_that_answers_and_has_the_model() {
+        let first = upstream(Some(vec![listing("a", Task::Generate)]), &[]);
+        let second = upstream(Some(vec![listing("a", Task::Generate), listing("b", Task::Generate)]), &[]);
+        let router = router(vec![Arc::clone(&first), Arc::clone(&second)], None);
+        assert!(Arc::ptr_eq(&router.route("a", Task::Generate).unwrap().upstreams[0], &first));
+        assert!(Arc::ptr_eq(&router.route("b", Task::Generate).unwrap().upstreams[0], &second));
+        first.learn(None);
+        let route = router.route("a", Task::Generate).unwrap();
+        assert!(Arc::ptr_eq(&route.upstreams[0], &second), "one that is down comes last");
+        assert_eq!(route.upstreams.len(), 2);
+        assert_eq!(router.listings().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn an_unknown_model_is_told_from_an_upstream_that_is_down() {
+        let up = upstream(Some(vec![listing("a", Task::Generate)]), &[]);
+        let down = upstream(None, &["c"]);
+        let router = router(vec![up, down], None);
+        assert_eq!(reason(router.route("b", Task::Generate)), Reason::ModelNotFound);
+        assert_eq!(reason(router.route("c", Task::Generate)), Reason::UpstreamUnavailable);
+        assert_eq!(reason(router.route("-", Task::Generate)), Reason::InvalidArgument);
+    }
+
+    #[tokio::test]
+    async fn no_name_means_the_default_that_can_do_it() {
+        let models =
+            vec![listing("e", Task::Embed), listing("g1", Task::Generate), listing("g2", Task::Generate)];
+        let up = upstream(Some(models), &[]);
+        let id = |router: &Router, task| router.route("", task).unwrap().model.id.to_string();
+        let router_with = router(vec![Arc::clone(&up)], Some("g2"));
+        assert_eq!(id(&router_with, Task::Generate), "g2");
+        assert_eq!(id(&router_with, Task::Embed), "e");
+        assert_eq!(id(&router(vec![up], None), Task::Generate), "g1");
+        assert_eq!(
+            reason(router(vec![upstream(None, &[])], None).route("", Task::Embed)),
+            Reason::UpstreamUnavailable
+        );
+    }
+
+    #[tokio::test]
+    async fn only_the_configured_models_of_an_upstream_are_seen() {
+        let up = upstream(Some(vec![listing("a", Task::Generate), listing("b", Task::Generate)]), &["b"]);
+        let router = router(vec![up], None);
+        assert_eq!(reason(router.route("a", Task::Generate)), Reason::ModelNotFound);
+        assert_eq!(router.route("", Task::Generate).unwrap().model.id.as_str(), "b");
+    }
+}
