@@ -23,7 +23,17 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     pull(&Home::of_user()?, &Selection::Default)?;
     let mut bench = cargo();
-    bench.args(["run", "--locked", "--release", "--quiet", "--package", "atelier-tests", "--bin", "bench", "--"]);
+    bench.args([
+        "run",
+        "--locked",
+        "--release",
+        "--quiet",
+        "--package",
+        "atelier-tests",
+        "--bin",
+        "bench",
+        "--",
+    ]);
     let status = bench.args(&options.arguments).status()?;
     ensure!(status.success(), "the bench failed ({status})");
     Ok(ExitCode::SUCCESS)

@@ -64,7 +64,10 @@ impl Buf {
 
     /// Changes since the API was frozen that would break a caller.
     pub(crate) fn breaking(&self) -> Result<()> {
-        ensure!(Path::new(&workspace()).join(IMAGE).is_file(), "{IMAGE} is missing: `cargo xtask proto freeze` makes it");
+        ensure!(
+            Path::new(&workspace()).join(IMAGE).is_file(),
+            "{IMAGE} is missing: `cargo xtask proto freeze` makes it"
+        );
         capture(self.command().args(["breaking", "proto", "--against", IMAGE])).map(drop)
     }
 

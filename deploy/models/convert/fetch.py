@@ -12,6 +12,7 @@ Standard output is for a machine: lines `progress DONE TOTAL`, in bytes. Errors 
 """
 
 import argparse
+import fcntl
 import glob
 import hashlib
 import os
@@ -86,7 +87,8 @@ def fetch_with_range(arguments, part, progress):
                 fruitless = 0 if size_of(part) > before else fruitless + 1
                 if fruitless >= FRUITLESS_ATTEMPTS:
                     raise
-                time.sleep(2**fruitless)
+                if fruitless:
+                    time.sleep(2**fruitless)
 
 
 def append(session, address, part, progress):
@@ -172,6 +174,8 @@ def main():
     arguments = parser.parse_args()
 
     os.makedirs(arguments.folder, exist_ok=True)
+    # One at a time: where a caller was killed, its fetch may go on for a moment before it finds nobody listening.
+    fcntl.flock(os.open(arguments.folder, os.O_RDONLY), fcntl.LOCK_EX)
     target = os.path.join(arguments.folder, arguments.member_sha256)
     if os.path.exists(target) and sha256_of(target) == arguments.member_sha256:
         return

@@ -1,6 +1,6 @@
 //! Scoring any number of texts over one stream with many in flight, each answered exactly once.
 //!
-//! The wire's item ids are positions in the input, so callers' own ids may repeat and be of any length. What is in
+//! The wire's item ids are positions in the input, so a caller's own keys may repeat and be of any type. What is in
 //! flight is kept here until it is answered: an item the gateway puts off is sent again later, and when the stream
 //! breaks a new one is opened and is sent all that was unanswered.
 
@@ -13,7 +13,9 @@ use std::{
 
 use atelier_proto::{
     common::v1::ModelRef,
-    gateway::v1::{StreamModerateTextRequest, StreamModerateTextResponse, stream_moderate_text_response::Outcome},
+    gateway::v1::{
+        StreamModerateTextRequest, StreamModerateTextResponse, stream_moderate_text_response::Outcome,
+    },
     moderation::v1::{ItemError, Scores, TextItem},
 };
 use futures::{
@@ -48,11 +50,9 @@ impl Default for BulkOptions {
 
 /// The answer to one text.
 #[derive(Clone, Debug)]
-pub struct BulkAnswer {
-    /// Position of the text in the input, from 0.
-    pub index: u64,
-    /// The caller's name for it.
-    pub id: String,
+pub struct BulkAnswer<K> {
+    /// The caller's key of the text.
+    pub key: K,
     /// Its scores, or why it could not be judged (after the retry policy's tries, where another try made sense).
     pub outcome: Result<Scores, ItemError>,
     /// Detectors that took part.
@@ -60,30 +60,36 @@ pub struct BulkAnswer {
 }
 
 /// Answers as they come, in no particular order. Ends after an `Err`; dropping it ends the call.
-pub struct BulkStream(ReceiverStream<Result<BulkAnswer, ClientError>>);
+pub struct BulkStream<K>(ReceiverStream<Result<BulkAnswer<K>, ClientError>>);
 
-impl Stream for BulkStream {
-    type Item = Result<BulkAnswer, ClientError>;
+impl<K> Stream for BulkStream<K> {
+    type Item = Result<BulkAnswer<K>, ClientError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.0.poll_next_unpin(context)
     }
 }
 
-pub(crate) fn start<S>(client: RawClient, retry: RetryPolicy, items: S, options: BulkOptions) -> BulkStream
+pub(crate) fn start<K, S>(
+    client: RawClient,
+    retry: RetryPolicy,
+    texts: S,
+    options: BulkOptions,
+) -> BulkStream<K>
 where
-    S: Stream<Item = TextItem> + Send + 'static,
+    K: Send + 'static,
+    S: Stream<Item = (K, String)> + Send + 'static,
 {
     let in_flight = options.in_flight.max(1);
     let (answers, receiver) = mpsc::channel(in_flight);
-    let items = items.fuse().boxed();
+    let texts = texts.fuse().boxed();
     let bulk = Bulk {
         client,
         retry,
         in_flight,
         categories: options.categories,
-        items,
-        items_ended: false,
+        texts,
+        texts_ended: false,
         next_index: 0,
         pending: HashMap::new(),
         put_off: FuturesUnordered::new(),
@@ -93,22 +99,23 @@ where
     BulkStream(ReceiverStream::new(receiver))
 }
 
-struct Bulk {
+struct Bulk<K> {
     client: RawClient,
     retry: RetryPolicy,
     in_flight: usize,
     categories: Vec<String>,
-    items: BoxStream<'static, TextItem>,
-    items_ended: bool,
+    texts: BoxStream<'static, (K, String)>,
+    texts_ended: bool,
     next_index: u64,
-    pending: HashMap<u64, Pending>,
+    pending: HashMap<u64, Pending<K>>,
     /// Items that the gateway put off, each until its next try.
     put_off: FuturesUnordered<BoxFuture<'static, u64>>,
-    answers: mpsc::Sender<Result<BulkAnswer, ClientError>>,
+    answers: mpsc::Sender<Result<BulkAnswer<K>, ClientError>>,
 }
 
-struct Pending {
-    item: TextItem,
+struct Pending<K> {
+    key: K,
+    text: String,
     failures: u32,
     /// Waits in `put_off`.
     waiting: bool,
@@ -127,7 +134,7 @@ enum End {
 /// The caller is gone.
 struct Gone;
 
-impl Bulk {
+impl<K: Send + 'static> Bulk<K> {
     async fn run(mut self) {
         let mut failures = 0;
         loop {
@@ -155,7 +162,7 @@ impl Bulk {
         let (requests, receiver) = mpsc::channel(self.in_flight);
         for (index, pending) in &self.pending {
             if !pending.waiting {
-                self.send(&requests, *index, &pending.item);
+                self.send(&requests, *index, &pending.text);
             }
         }
         let mut client = self.client.clone();
@@ -165,10 +172,10 @@ impl Bulk {
         let mut answers = std::pin::pin!(answers);
         let mut progress = false;
         loop {
-            if self.items_ended && self.pending.is_empty() {
+            if self.texts_ended && self.pending.is_empty() {
                 return End::Done;
             }
-            let room = !self.items_ended && self.pending.len() < self.in_flight;
+            let room = !self.texts_ended && self.pending.len() < self.in_flight;
             tokio::select! {
                 answer = answers.next() => match answer {
                     Some(Ok(answer)) => {
@@ -186,17 +193,17 @@ impl Bulk {
                 Some(index) = self.put_off.next() => {
                     if let Some(pending) = self.pending.get_mut(&index) {
                         pending.waiting = false;
-                        let item = pending.item.clone();
-                        self.send(&requests, index, &item);
+                        let text = pending.text.clone();
+                        self.send(&requests, index, &text);
                     }
                 }
-                item = self.items.next(), if room => match item {
-                    Some(item) => {
-                        if let Err(Gone) = self.accept(&requests, item).await {
+                next = self.texts.next(), if room => match next {
+                    Some((key, text)) => {
+                        if let Err(Gone) = self.accept(&requests, key, text).await {
                             return End::Unwanted;
                         }
                     }
-                    None => self.items_ended = true,
+                    None => self.texts_ended = true,
                 },
                 () = self.answers.closed() => return End::Unwanted,
             }
@@ -206,28 +213,30 @@ impl Bulk {
     async fn accept(
         &mut self,
         requests: &mpsc::Sender<StreamModerateTextRequest>,
-        item: TextItem,
+        key: K,
+        text: String,
     ) -> Result<(), Gone> {
         let index = self.next_index;
         self.next_index += 1;
-        if item.text.len() > MAX_TEXT_BYTES {
+        if text.len() > MAX_TEXT_BYTES {
             let error = ItemError {
                 reason: "INVALID_ARGUMENT".into(),
-                message: format!("text must have at most {MAX_TEXT_BYTES} bytes, not {}", item.text.len()),
+                message: format!("text must have at most {MAX_TEXT_BYTES} bytes, not {}", text.len()),
                 field: "text".into(),
                 retryable: false,
             };
-            return self.answer(index, item.id, Err(error), Vec::new()).await;
+            return self.answer(key, Err(error), Vec::new()).await;
         }
-        self.send(requests, index, &item);
-        self.pending.insert(index, Pending { item, failures: 0, waiting: false });
+        self.send(requests, index, &text);
+        self.pending.insert(index, Pending { key, text, failures: 0, waiting: false });
         Ok(())
     }
 
-    fn send(&self, requests: &mpsc::Sender<StreamModerateTextRequest>, index: u64, item: &TextItem) {
-        let item = TextItem { id: index.to_string(), text: item.text.clone() };
+    fn send(&self, requests: &mpsc::Sender<StreamModerateTextRequest>, index: u64, text: &str) {
+        let item = TextItem { id: index.to_string(), text: text.to_owned() };
         // Fails only when the stream has broken; the item stays in `pending` and the next stream is sent it.
-        let _ = requests.try_send(StreamModerateTextRequest { item: Some(item), categories: self.categories.clone() });
+        let _ = requests
+            .try_send(StreamModerateTextRequest { item: Some(item), categories: self.categories.clone() });
     }
 
     async fn take(&mut self, answer: StreamModerateTextResponse) -> Result<(), Gone> {
@@ -250,7 +259,7 @@ impl Bulk {
             }),
         };
         match self.pending.remove(&index) {
-            Some(pending) => self.answer(index, pending.item.id, outcome, models).await,
+            Some(pending) => self.answer(pending.key, outcome, models).await,
             None => Ok(()),
         }
     }
@@ -267,12 +276,11 @@ impl Bulk {
 
     async fn answer(
         &mut self,
-        index: u64,
-        id: String,
+        key: K,
         outcome: Result<Scores, ItemError>,
         models: Vec<ModelRef>,
     ) -> Result<(), Gone> {
-        let answer = BulkAnswer { index, id, outcome, models };
+        let answer = BulkAnswer { key, outcome, models };
         self.answers.send(Ok(answer)).await.map_err(|_| Gone)
     }
 }

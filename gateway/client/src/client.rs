@@ -5,12 +5,13 @@ use std::time::Duration;
 use atelier_proto::{
     common::v1::Model,
     gateway::v1::{
-        ChatRequest, ChatResponse, CheckRequest, CheckResponse, DetokenizeRequest, DetokenizeResponse, EmbedRequest,
-        EmbedResponse, GenerateRequest, GenerateResponse, GetModelRequest, ListCategoriesRequest, ListModelsRequest,
-        ModerateImageRequest, ModerateImageResponse, ModerateTextRequest, ModerateTextResponse, StreamChatRequest,
-        StreamGenerateRequest, TokenizeRequest, TokenizeResponse, gateway_service_client::GatewayServiceClient,
+        ChatRequest, ChatResponse, CheckRequest, CheckResponse, DetokenizeRequest, DetokenizeResponse,
+        EmbedRequest, EmbedResponse, GenerateRequest, GenerateResponse, GetModelRequest,
+        ListCategoriesRequest, ListModelsRequest, ModerateImageRequest, ModerateImageResponse,
+        ModerateTextRequest, ModerateTextResponse, StreamChatRequest, StreamGenerateRequest, TokenizeRequest,
+        TokenizeResponse, gateway_service_client::GatewayServiceClient,
     },
-    moderation::v1::{Category, TextItem},
+    moderation::v1::Category,
 };
 use futures::Stream;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -77,7 +78,8 @@ impl Client {
         let identify = Identify(options.headers()?);
         let service = InterceptedService::new(channel, identify);
         Ok(Self {
-            gateway: GatewayServiceClient::new(service.clone()).max_decoding_message_size(options.max_response_bytes),
+            gateway: GatewayServiceClient::new(service.clone())
+                .max_decoding_message_size(options.max_response_bytes),
             health: HealthClient::new(service),
             timeout: options.timeout,
             retry: options.retry,
@@ -127,7 +129,8 @@ impl Client {
     /// # Errors
     /// As the gateway says; refused input is [`crate::reason::CONTENT_BLOCKED`].
     pub async fn generate(&self, request: GenerateRequest) -> Result<GenerateResponse, ClientError> {
-        self.unary(Cost::Generation, request, |mut raw, request| async move { raw.generate(request).await }).await
+        self.unary(Cost::Generation, request, |mut raw, request| async move { raw.generate(request).await })
+            .await
     }
 
     /// Turns texts into unit vectors.
@@ -143,7 +146,8 @@ impl Client {
     /// # Errors
     /// As the gateway says.
     pub async fn tokenize(&self, request: TokenizeRequest) -> Result<TokenizeResponse, ClientError> {
-        self.unary(Cost::Reading, request, |mut raw, request| async move { raw.tokenize(request).await }).await
+        self.unary(Cost::Reading, request, |mut raw, request| async move { raw.tokenize(request).await })
+            .await
     }
 
     /// Joins tokens to text.
@@ -151,33 +155,47 @@ impl Client {
     /// # Errors
     /// As the gateway says.
     pub async fn detokenize(&self, request: DetokenizeRequest) -> Result<DetokenizeResponse, ClientError> {
-        self.unary(Cost::Reading, request, |mut raw, request| async move { raw.detokenize(request).await }).await
+        self.unary(Cost::Reading, request, |mut raw, request| async move { raw.detokenize(request).await })
+            .await
     }
 
     /// Scores up to 1,024 texts; no policy is applied.
     ///
     /// # Errors
     /// As the gateway says.
-    pub async fn moderate_text(&self, request: ModerateTextRequest) -> Result<ModerateTextResponse, ClientError> {
-        self.unary(Cost::Reading, request, |mut raw, request| async move { raw.moderate_text(request).await }).await
+    pub async fn moderate_text(
+        &self,
+        request: ModerateTextRequest,
+    ) -> Result<ModerateTextResponse, ClientError> {
+        self.unary(Cost::Reading, request, |mut raw, request| async move { raw.moderate_text(request).await })
+            .await
     }
 
     /// Scores up to 64 pictures; no policy is applied.
     ///
     /// # Errors
     /// As the gateway says.
-    pub async fn moderate_image(&self, request: ModerateImageRequest) -> Result<ModerateImageResponse, ClientError> {
-        self.unary(Cost::Reading, request, |mut raw, request| async move { raw.moderate_image(request).await }).await
+    pub async fn moderate_image(
+        &self,
+        request: ModerateImageRequest,
+    ) -> Result<ModerateImageResponse, ClientError> {
+        self.unary(
+            Cost::Reading,
+            request,
+            |mut raw, request| async move { raw.moderate_image(request).await },
+        )
+        .await
     }
 
-    /// Scores any number of texts with many in flight; each is answered exactly once, as soon as it is ready. Needs a
-    /// tokio runtime. The options' `timeout` does not apply: a stream goes on while it makes progress, and is opened
+    /// Scores any number of texts with many in flight; each is answered exactly once, by its key, as soon as it is
+    /// ready. Needs a tokio runtime. The options' `timeout` does not apply: a stream goes on while it makes progress, and is opened
     /// anew when it breaks.
-    pub fn moderate_texts<S>(&self, items: S, options: BulkOptions) -> BulkStream
+    pub fn moderate_texts<K, S>(&self, texts: S, options: BulkOptions) -> BulkStream<K>
     where
-        S: Stream<Item = TextItem> + Send + 'static,
+        K: Send + 'static,
+        S: Stream<Item = (K, String)> + Send + 'static,
     {
-        bulk::start(self.raw(), self.retry.clone(), items, options)
+        bulk::start(self.raw(), self.retry.clone(), texts, options)
     }
 
     /// Judges content under the tenant's policy without generating anything.
@@ -257,7 +275,9 @@ impl Client {
             let asked = error.call().and_then(|call| call.retry_after);
             let delay = if again { self.retry.delay(failures, asked) } else { None };
             match delay {
-                Some(delay) if deadline.is_none_or(|deadline| Instant::now() + delay < deadline) => sleep(delay).await,
+                Some(delay) if deadline.is_none_or(|deadline| Instant::now() + delay < deadline) => {
+                    sleep(delay).await
+                }
                 Some(_) | None => return Err(error),
             }
         }

@@ -166,7 +166,8 @@ impl From<Status> for CallError {
         let details = status.get_error_details();
         let (reason, metadata) = match details.error_info() {
             Some(info) => {
-                let metadata = info.metadata.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+                let metadata =
+                    info.metadata.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
                 (Some(info.reason.clone()), metadata)
             }
             None => (None, BTreeMap::new()),
@@ -297,7 +298,8 @@ mod tests {
 
     #[test]
     fn violations_read_like_sentences() {
-        let mut details = ErrorDetails::with_bad_request_violation("generation.top_p", "must be above 0 and up to 1");
+        let mut details =
+            ErrorDetails::with_bad_request_violation("generation.top_p", "must be above 0 and up to 1");
         details.set_error_info("INVALID_ARGUMENT", "atelier", []);
         details.set_request_info("0192", "");
         let error = status(Code::InvalidArgument, "generation.top_p: must be above 0 and up to 1", details);

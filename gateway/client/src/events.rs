@@ -39,7 +39,10 @@ pub struct EventStream {
 }
 
 impl EventStream {
-    pub(crate) fn of_chat(answer: Response<Streaming<StreamChatResponse>>, deadline: Option<Instant>) -> Self {
+    pub(crate) fn of_chat(
+        answer: Response<Streaming<StreamChatResponse>>,
+        deadline: Option<Instant>,
+    ) -> Self {
         use stream_chat_response::Event as Wire;
         Self::new(answer, deadline, |message: StreamChatResponse| {
             message.event.map(|event| match event {

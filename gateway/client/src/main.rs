@@ -1,2 +1,7 @@
-//! The atelier command line.
-fn main() {}
+//! The `atelier` command line.
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -93,8 +93,9 @@ impl ClientOptions {
     pub(crate) fn headers(&self) -> Result<Headers, ClientError> {
         let authorization = match &self.api_key {
             Some(ApiKey(key)) => {
-                let mut value = MetadataValue::try_from(format!("Bearer {key}"))
-                    .map_err(|_| ClientError::Options("the API key has characters that no header can carry".into()))?;
+                let mut value = MetadataValue::try_from(format!("Bearer {key}")).map_err(|_| {
+                    ClientError::Options("the API key has characters that no header can carry".into())
+                })?;
                 value.set_sensitive(true);
                 Some(value)
             }
@@ -121,7 +122,8 @@ pub(crate) struct Headers {
 impl TlsOptions {
     fn config(&self) -> Result<ClientTlsConfig, ClientError> {
         let read = |path: &PathBuf| {
-            fs::read(path).map_err(|cause: io::Error| ClientError::Options(format!("{}: {cause}", path.display())))
+            fs::read(path)
+                .map_err(|cause: io::Error| ClientError::Options(format!("{}: {cause}", path.display())))
         };
         let mut config = match &self.ca_certificate {
             Some(path) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(path)?)),

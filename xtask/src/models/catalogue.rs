@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// Tasks a model can be for; the services look for these words.
-const TASKS: [&str; 4] = ["text-generation", "text-embedding", "text-classification-heads", "image-classification"];
+const TASKS: [&str; 4] =
+    ["text-generation", "text-embedding", "text-classification-heads", "image-classification"];
 
 /// The whole file.
 #[derive(Debug, Deserialize)]
@@ -156,9 +157,11 @@ impl Catalogue {
     fn check(&self) -> Result<()> {
         let runtime = &self.runtime;
         is_name(&runtime.id)?;
-        for (key, value) in
-            [("license", &runtime.license), ("attribution", &runtime.attribution), ("homepage", &runtime.homepage)]
-        {
+        for (key, value) in [
+            ("license", &runtime.license),
+            ("attribution", &runtime.attribution),
+            ("homepage", &runtime.homepage),
+        ] {
             ensure!(!value.trim().is_empty(), "the runtime has no {key}");
         }
         for build in &runtime.builds {
@@ -211,7 +214,11 @@ impl Model {
         match &self.source {
             Source::Wheel(wheel) => wheel.check(),
             Source::Folder(folder) => {
-                ensure!(is_plain(&folder.path), "path {:?} must stay within the catalogue's folder", folder.path);
+                ensure!(
+                    is_plain(&folder.path),
+                    "path {:?} must stay within the catalogue's folder",
+                    folder.path
+                );
                 ensure!(self.convert.is_none(), "a folder is installed as it is: it takes no converter");
                 Ok(())
             }
@@ -273,7 +280,8 @@ fn converter_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = files_of(&folder.join("convert"))?;
     files.retain(|path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name == "requirements.txt" || name.ends_with(".py") && name != "fetch.py" && !name.starts_with("test_")
+        name == "requirements.txt"
+            || name.ends_with(".py") && name != "fetch.py" && !name.starts_with("test_")
     });
     Ok(files)
 }
@@ -319,7 +327,6 @@ fn is_plain(path: &str) -> bool {
     let path = Path::new(path);
     path.components().next().is_some() && path.components().all(|part| matches!(part, Component::Normal(_)))
 }
-
 
 #[cfg(test)]
 mod tests;

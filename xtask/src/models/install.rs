@@ -136,6 +136,5 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-
 #[cfg(test)]
 mod tests;

@@ -19,7 +19,13 @@ pub(crate) fn list(home: &Home, cards: bool) -> Result<ExitCode> {
     let wheel = runtime.wheel()?;
     let name = runtime.folder_name()?;
     let state = state(&home.runtime().join(&name), &wheel.version);
-    println!("{name:32} {:26} {:28} {:>8}  {:8} {state}", "runtime", runtime.license, megabytes(wheel.bytes), "always");
+    println!(
+        "{name:32} {:26} {:28} {:>8}  {:8} {state}",
+        "runtime",
+        runtime.license,
+        megabytes(wheel.bytes),
+        "always"
+    );
     for model in &catalogue.models {
         print_model(home, &folder, model)?;
         if cards {

@@ -78,7 +78,8 @@ impl Manifest {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             read => read.with_context(|| format!("could not read {}", path.display()))?,
         };
-        let manifest = serde_json::from_slice(&text).with_context(|| format!("{} is damaged", path.display()))?;
+        let manifest =
+            serde_json::from_slice(&text).with_context(|| format!("{} is damaged", path.display()))?;
         Ok(Some(manifest))
     }
 

@@ -16,7 +16,12 @@ use clap::{Args, Subcommand};
 
 pub(crate) use pull::{Selection, pull};
 
-use crate::paths::Home;
+use crate::{
+    command::capture,
+    paths::{Home, catalogue_folder},
+};
+use install::CacheLock;
+use tools::Tools;
 
 /// What to do with models.
 #[derive(Subcommand)]
@@ -59,4 +64,16 @@ pub(crate) fn run(task: &Task) -> Result<ExitCode> {
         }
         Task::Verify => verify::verify(&home),
     }
+}
+
+/// Runs the tests of the Python tools, in the environment they have when models are pulled.
+pub(crate) fn test_tools(home: &Home) -> Result<()> {
+    let tools = {
+        let _lock = CacheLock::acquire(home.root(), || ())?;
+        Tools::ensure(home, &catalogue_folder())?
+    };
+    for script in ["test_convert.py", "test_fetch.py"] {
+        capture(&mut tools.script(script))?;
+    }
+    Ok(())
 }

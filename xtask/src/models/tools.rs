@@ -46,7 +46,8 @@ impl Tools {
         for (pin, extra) in pins.iter().zip([&[][..], &["--no-deps", "--only-binary=:all:"]]) {
             let mut install = tools.python();
             install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
-            capture(install.args(extra).arg("--requirement").arg(pin)).context("could not install the converters")?;
+            capture(install.args(extra).arg("--requirement").arg(pin))
+                .context("could not install the converters")?;
         }
         fs::write(folder.join(COMPLETE), "")?;
         Ok(tools)
@@ -81,7 +82,8 @@ fn create(folder: &Path) -> Result<()> {
     capture(Command::new(&python).args(["-c", &code])).with_context(|| {
         format!("{} is older than Python {}.{}", python.display(), OLDEST_PYTHON.0, OLDEST_PYTHON.1)
     })?;
-    capture(Command::new(&python).args(["-m", "venv", "--clear"]).arg(folder))
-        .context("could not make a virtual environment (on Debian and Ubuntu it needs the package python3-venv)")?;
+    capture(Command::new(&python).args(["-m", "venv", "--clear"]).arg(folder)).context(
+        "could not make a virtual environment (on Debian and Ubuntu it needs the package python3-venv)",
+    )?;
     Ok(())
 }

@@ -24,7 +24,9 @@ pub(crate) fn verify(home: &Home) -> Result<ExitCode> {
         }
     }
     if !sound {
-        eprintln!("services refuse to load damaged models; `cargo xtask models pull` installs those of the catalogue again");
+        eprintln!(
+            "services refuse to load damaged models; `cargo xtask models pull` installs those of the catalogue again"
+        );
     }
     Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

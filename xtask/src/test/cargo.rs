@@ -15,7 +15,16 @@ pub(super) fn formatting(_: &Context) -> Result<Outcome> {
 
 /// Clippy has nothing to say about any target.
 pub(super) fn clippy(_: &Context) -> Result<Outcome> {
-    capture(cargo().args(["clippy", "--locked", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    capture(cargo().args([
+        "clippy",
+        "--locked",
+        "--quiet",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]))?;
     Ok(Outcome::Passed)
 }
 

@@ -6,6 +6,7 @@ mod cargo;
 mod summary;
 
 use std::{
+    io::{self, Write as _},
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -14,7 +15,7 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 
 use crate::{
-    models::{Selection, pull},
+    models::{Selection, pull, test_tools},
     paths::Home,
     proto::Buf,
 };
@@ -24,7 +25,7 @@ use summary::Counts;
 /// Which checks to run.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Only these groups; models are fetched for `rust` alone.
+    /// Only these groups of checks. Models are fetched with `rust`.
     #[arg(long, value_enum)]
     only: Vec<Group>,
 }
@@ -36,7 +37,7 @@ pub(crate) enum Group {
     Lint,
     /// The API definitions.
     Proto,
-    /// The tests of all crates, with real models.
+    /// The tests of all crates and of the model tools, with real models.
     Rust,
     /// What is deployed: chart, images, example files.
     Deploy,
@@ -70,6 +71,7 @@ const STEPS: &[Step] = &[
     Step { group: Group::Proto, name: "API style", run: |context| with_buf(context, Buf::lint) },
     Step { group: Group::Proto, name: "API compatibility", run: |context| with_buf(context, Buf::breaking) },
     Step { group: Group::Rust, name: "models", run: models },
+    Step { group: Group::Rust, name: "model tools", run: model_tools },
     Step { group: Group::Lint, name: "clippy", run: cargo::clippy },
     Step { group: Group::Rust, name: "tests", run: cargo::tests },
 ];
@@ -89,29 +91,31 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 
 /// Runs one check and prints how it went; a check without tests of its own counts as one.
 fn report(step: &Step, context: &Context) -> Counts {
+    // Before it runs: some take minutes, and a reader should know which.
+    print!("{:20} ", step.name);
+    io::stdout().flush().ok();
     let started = Instant::now();
     let outcome = (step.run)(context);
     let took = Took(started.elapsed());
-    let name = step.name;
     match outcome {
         Ok(Outcome::Passed) => {
-            println!("{name:20} ok ({took})");
+            println!("ok ({took})");
             Counts { passed: 1, ..Counts::default() }
         }
         Ok(Outcome::Skipped(reason)) => {
-            println!("{name:20} skipped: {reason}");
+            println!("skipped: {reason}");
             Counts { ignored: 1, ..Counts::default() }
         }
         Ok(Outcome::Tested { counts, .. }) if counts.failed == 0 => {
-            println!("{name:20} ok, {} passed ({took})", counts.passed);
+            println!("ok, {} passed ({took})", counts.passed);
             counts
         }
         Ok(Outcome::Tested { counts, log }) => {
-            println!("{name:20} FAILED, {} of {} ({took})\n{log}", counts.failed, counts.failed + counts.passed);
+            println!("FAILED, {} of {} ({took})\n{log}", counts.failed, counts.failed + counts.passed);
             counts
         }
         Err(error) => {
-            println!("{name:20} FAILED ({took})\n{error:#}");
+            println!("FAILED ({took})\n{error:#}");
             Counts { failed: 1, ..Counts::default() }
         }
     }
@@ -119,6 +123,11 @@ fn report(step: &Step, context: &Context) -> Counts {
 
 fn models(context: &Context) -> Result<Outcome> {
     pull(&context.home, &Selection::Test)?;
+    Ok(Outcome::Passed)
+}
+
+fn model_tools(context: &Context) -> Result<Outcome> {
+    test_tools(&context.home)?;
     Ok(Outcome::Passed)
 }
 

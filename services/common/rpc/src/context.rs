@@ -75,14 +75,17 @@ impl CallContext {
     pub(crate) fn read(headers: &HeaderMap, longest: Duration) -> Result<Self, Fault> {
         let tenant = match headers.get(TENANT) {
             None => TenantId::default_tenant(),
-            Some(value) => value.to_str().ok().and_then(|name| TenantId::new(name).ok()).ok_or_else(|| {
-                Fault::invalid(TENANT.as_str(), "must be 1 to 128 of a-z A-Z 0-9 . _ - /")
-            })?,
+            Some(value) => {
+                value.to_str().ok().and_then(|name| TenantId::new(name).ok()).ok_or_else(|| {
+                    Fault::invalid(TENANT.as_str(), "must be 1 to 128 of a-z A-Z 0-9 . _ - /")
+                })?
+            }
         };
         let asked = match headers.get(TIMEOUT) {
             None => longest,
-            Some(value) => parse_timeout(value)
-                .ok_or_else(|| Fault::invalid(TIMEOUT.as_str(), "must be up to 8 digits and one of H M S m u n"))?,
+            Some(value) => parse_timeout(value).ok_or_else(|| {
+                Fault::invalid(TIMEOUT.as_str(), "must be up to 8 digits and one of H M S m u n")
+            })?,
         };
         Ok(Self {
             request_id: request_id(headers),
@@ -151,8 +154,12 @@ mod tests {
     #[test]
     fn a_context_travels_on() {
         let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-        let pairs =
-            [("atelier-tenant", "acme"), ("x-request-id", "r-1"), ("grpc-timeout", "5S"), ("traceparent", trace)];
+        let pairs = [
+            ("atelier-tenant", "acme"),
+            ("x-request-id", "r-1"),
+            ("grpc-timeout", "5S"),
+            ("traceparent", trace),
+        ];
         let context = CallContext::read(&headers(&pairs), HOUR).unwrap();
         let sent = context.outgoing(()).into_parts().0.into_headers();
         let next = CallContext::read(&sent, HOUR).unwrap();

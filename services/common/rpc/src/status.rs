@@ -77,17 +77,24 @@ fn code_of(reason: Reason) -> Code {
     }
 }
 
+const UNREACHABLE: &str = "an upstream service can't be reached";
+
 fn foreign(status: &Status) -> Fault {
     if let Some(fault) = too_large(status) {
         return fault;
     }
     // tonic's clients report their own timeout as CANCELLED, see `tonic::TimeoutExpired`.
     let timeout = status.code() == Code::Cancelled && status.message() == "Timeout expired";
+    // What comes over the wire has no source: a broken connection has, whatever code the transport gave it.
+    let broken = status.source().is_some();
     let (reason, message) = match status.code() {
         Code::Cancelled if timeout => (Reason::DeadlineExceeded, "the deadline passed"),
         Code::DeadlineExceeded => (Reason::DeadlineExceeded, "the deadline passed"),
+        Code::Unavailable => (Reason::UpstreamUnavailable, UNREACHABLE),
+        Code::Cancelled | Code::Unknown | Code::Internal if broken => {
+            (Reason::UpstreamUnavailable, UNREACHABLE)
+        }
         Code::Cancelled => (Reason::Cancelled, "the call was cancelled"),
-        Code::Unavailable => (Reason::UpstreamUnavailable, "an upstream service can't be reached"),
         Code::ResourceExhausted => (Reason::Overloaded, "an upstream service is overloaded"),
         Code::Ok
         | Code::Unknown

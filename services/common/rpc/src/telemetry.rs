@@ -12,11 +12,13 @@ use opentelemetry_sdk::{
     trace::{Sampler, SdkTracerProvider},
 };
 use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue, MetadataMap};
-use tracing_subscriber::{EnvFilter, Layer, Registry, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
 
 use crate::{
-    RpcError,
-    config::{LogFormat, TelemetryConfig},
+    RpcError, client,
+    config::{ClientConfig, LogFormat, TelemetryConfig},
 };
 
 static EXPORTS_TRACES: AtomicBool = AtomicBool::new(false);
@@ -89,9 +91,14 @@ fn provider(service: &str, endpoint: &str, config: &TelemetryConfig) -> Result<S
             .map_err(|_| RpcError::Telemetry(format!("the value of header {name} is malformed")))?;
         headers.insert(name, value);
     }
+    let collector = ClientConfig {
+        request_timeout: config.otlp_timeout,
+        tls: config.otlp_tls.clone(),
+        ..ClientConfig::to(endpoint)
+    };
     let exporter = SpanExporter::builder()
         .with_tonic()
-        .with_endpoint(endpoint)
+        .with_channel(client::channel(&collector)?)
         .with_timeout(config.otlp_timeout)
         .with_metadata(headers)
         .build()

@@ -33,7 +33,9 @@ struct Files {
 
 impl Tls {
     /// Reads the files and keeps an eye on them for as long as `reload` is polled.
-    pub(crate) async fn load(config: &ServerTls) -> Result<(Arc<Self>, impl Future<Output = ()> + use<>), RpcError> {
+    pub(crate) async fn load(
+        config: &ServerTls,
+    ) -> Result<(Arc<Self>, impl Future<Output = ()> + use<>), RpcError> {
         let files = Files::read(config).await?;
         let current = ArcSwap::from_pointee(files.parse()?);
         let tls = Arc::new(Self { config: config.clone(), current });

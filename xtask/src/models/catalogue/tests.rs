@@ -40,7 +40,8 @@ fn an_unknown_key_is_refused_in_every_table() {
 #[test]
 fn licence_hash_and_card_are_never_optional() {
     let text = committed();
-    let required = ["license", "attribution", "homepage", "sha256", "bytes", "purpose", "training_data", "limits"];
+    let required =
+        ["license", "attribution", "homepage", "sha256", "bytes", "purpose", "training_data", "limits"];
     let lines: Vec<&str> = text.lines().collect();
     let mut removed = 0;
     for index in 0..lines.len() {
@@ -48,7 +49,11 @@ fn licence_hash_and_card_are_never_optional() {
         if required.contains(&key) {
             let mut lines = lines.clone();
             lines.remove(index);
-            assert!(Catalogue::parse(&lines.join("\n")).is_err(), "{key} of line {} can be left out", index + 1);
+            assert!(
+                Catalogue::parse(&lines.join("\n")).is_err(),
+                "{key} of line {} can be left out",
+                index + 1
+            );
             removed += 1;
         }
     }

@@ -28,8 +28,10 @@ fn install(parent: &Path, version: &str) {
 }
 
 fn names(parent: &Path) -> Vec<String> {
-    let mut names: Vec<_> =
-        fs::read_dir(parent).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<_> = fs::read_dir(parent)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     names
 }
@@ -120,11 +122,13 @@ fn two_pulls_take_turns() {
     let first = CacheLock::acquire(home.root(), || panic!("nobody holds it")).unwrap();
     let waited = AtomicBool::new(false);
     thread::scope(|scope| {
-        let second = scope.spawn(|| CacheLock::acquire(home.root(), || waited.store(true, Ordering::SeqCst)).unwrap());
+        let second =
+            scope.spawn(|| CacheLock::acquire(home.root(), || waited.store(true, Ordering::SeqCst)).unwrap());
         while !waited.load(Ordering::SeqCst) {
-            thread::sleep(Duration::from_millis(1));
+            thread::yield_now();
         }
-        thread::sleep(Duration::from_millis(20));
+        // Time for the second to go on, if nothing held it.
+        thread::park_timeout(Duration::from_millis(20));
         assert!(!second.is_finished());
         drop(first);
         second.join().unwrap();

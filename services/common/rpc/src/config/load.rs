@@ -21,9 +21,8 @@ where
     T: Serialize + DeserializeOwned + Default,
 {
     // Names that are not UTF-8 can't be ours.
-    let variables = std::env::vars_os().filter_map(|(name, value)| {
-        Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
-    });
+    let variables = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())));
     load_from(prefix, file, variables)
 }
 
@@ -205,7 +204,13 @@ mod tests {
         assert_eq!(config.server.admin_listen.unwrap().port(), 9000);
         assert_eq!(config.models, ["a", "b"]);
         assert_eq!(config.server.tls.unwrap().key, Path::new("/k"));
-        assert_eq!(read("server: {admin_listen: 1.2.3.4:1}", &[("SERVER__ADMIN_LISTEN", "null")]).unwrap().server.admin_listen, None);
+        assert_eq!(
+            read("server: {admin_listen: 1.2.3.4:1}", &[("SERVER__ADMIN_LISTEN", "null")])
+                .unwrap()
+                .server
+                .admin_listen,
+            None
+        );
     }
 
     #[test]
@@ -226,7 +231,8 @@ mod tests {
         assert!(error.contains("T__SERVER__LISEN") && error.contains("`lisen`"), "{error}");
         let error = read("", &[("SERVER__MAX_REQUEST_BYTES", "many")]).unwrap_err();
         assert!(error.contains("T__SERVER__MAX_REQUEST_BYTES"), "{error}");
-        let error = load_from::<Config>("T", Some(Path::new("/nowhere.yaml")), std::iter::empty()).unwrap_err();
+        let error =
+            load_from::<Config>("T", Some(Path::new("/nowhere.yaml")), std::iter::empty()).unwrap_err();
         assert!(error.to_string().contains("/nowhere.yaml"));
     }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::Secret;
+use super::{ClientTls, Secret};
 
 /// Settings of logs and traces.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,6 +19,8 @@ pub struct TelemetryConfig {
     pub otlp_endpoint: Option<String>,
     /// Headers the collector asks for, e.g. an API key. Default: none.
     pub otlp_headers: BTreeMap<String, Secret>,
+    /// TLS settings of an `https` collector; none: the public certificate authorities. Default: none.
+    pub otlp_tls: Option<ClientTls>,
     /// Longest time one export may take. Default: 5s.
     #[serde(with = "humantime_serde")]
     pub otlp_timeout: Duration,
@@ -43,6 +45,7 @@ impl Default for TelemetryConfig {
             filter: "info".to_owned(),
             otlp_endpoint: None,
             otlp_headers: BTreeMap::new(),
+            otlp_tls: None,
             otlp_timeout: Duration::from_secs(5),
             trace_sample_ratio: 1.0,
         }

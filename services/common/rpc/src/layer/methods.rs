@@ -151,7 +151,11 @@ impl Drop for Record {
         self.method.count(self.code);
         self.span.record("rpc.grpc.status_code", self.code as i32);
         self.span.in_scope(|| {
-            tracing::debug!(code = code_name(self.code), elapsed_ms = elapsed.as_secs_f64() * 1e3, "call ended");
+            tracing::debug!(
+                code = code_name(self.code),
+                elapsed_ms = elapsed.as_secs_f64() * 1e3,
+                "call ended"
+            );
         });
     }
 }

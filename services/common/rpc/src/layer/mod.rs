@@ -7,7 +7,9 @@ mod body;
 mod methods;
 mod watch;
 
-use std::{convert::Infallible, future::Future, panic::AssertUnwindSafe, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible, future::Future, panic::AssertUnwindSafe, pin::Pin, sync::Arc, time::Duration,
+};
 
 use atelier_core::{Fault, Reason, RequestId};
 use futures::FutureExt as _;
@@ -91,7 +93,8 @@ impl CallService {
         request.extensions_mut().insert(context.clone());
         let (request, reading) = RequestBody::wrap(request, method.streams_requests());
         let span = record.span().clone();
-        let handler = AssertUnwindSafe(Arc::clone(&self.routes).call(request)).catch_unwind().instrument(span);
+        let handler =
+            AssertUnwindSafe(Arc::clone(&self.routes).call(request)).catch_unwind().instrument(span);
         let answered = tokio::select! {
             biased;
             cut = &mut watch => {
@@ -116,7 +119,10 @@ impl CallService {
 
     fn overloaded(&self) -> Fault {
         let limit = self.shared.max_concurrent_requests;
-        Fault::new(Reason::Overloaded, format!("the server has {limit} calls in flight, as many as it admits"))
+        Fault::new(
+            Reason::Overloaded,
+            format!("the server has {limit} calls in flight, as many as it admits"),
+        )
     }
 }
 

@@ -22,7 +22,9 @@ pub(super) enum Cut {
 impl Cut {
     pub(super) fn fault(self, drain: &Drain) -> Fault {
         match self {
-            Self::Deadline => Fault::new(Reason::DeadlineExceeded, "the deadline passed before the call was done"),
+            Self::Deadline => {
+                Fault::new(Reason::DeadlineExceeded, "the deadline passed before the call was done")
+            }
             Self::Drain => {
                 drain.count_cut();
                 Fault::new(Reason::Draining, "the server is shutting down")

@@ -35,7 +35,12 @@ pub(super) struct Acceptor {
 }
 
 impl Acceptor {
-    pub(super) fn new(config: &ServerConfig, tls: Option<Arc<Tls>>, calls: CallService, drain: Drain) -> Self {
+    pub(super) fn new(
+        config: &ServerConfig,
+        tls: Option<Arc<Tls>>,
+        calls: CallService,
+        drain: Drain,
+    ) -> Self {
         let mut http = http2::Builder::new(TokioExecutor::new());
         http.timer(TokioTimer::new())
             .max_concurrent_streams(config.max_concurrent_streams)

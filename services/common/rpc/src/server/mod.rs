@@ -116,7 +116,10 @@ impl Server {
 
 impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Server").field("name", &self.name).field("services", &self.routes.names()).finish_non_exhaustive()
+        f.debug_struct("Server")
+            .field("name", &self.name)
+            .field("services", &self.routes.names())
+            .finish_non_exhaustive()
     }
 }
 

@@ -6,8 +6,11 @@ use super::routes::Routes;
 use crate::RpcError;
 
 /// Service names of the kit itself.
-const OWN: [&str; 3] =
-    ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
+const OWN: [&str; 3] = [
+    "grpc.health.v1.Health",
+    "grpc.reflection.v1.ServerReflection",
+    "grpc.reflection.v1alpha.ServerReflection",
+];
 
 /// Adds both versions, which list `services` and the kit's own.
 pub(super) fn add(routes: &mut Routes, services: &[&'static str]) -> Result<(), RpcError> {

@@ -1,0 +1,370 @@
+//! The command line's grammar.
+
+use std::{path::PathBuf, time::Duration};
+
+use atelier_client::{ClientOptions, RetryPolicy, TlsOptions, proto::text::v1::GenerationConfig};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Talks to an Atelier gateway: text from language models, scores of content, verdicts of policy.
+///
+/// Exit codes: 0 done; 1 the call failed; 2 the command line or its input is wrong; 3 refused by policy.
+#[derive(Debug, Parser)]
+#[command(name = "atelier", version, max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// The gateway: http://HOST:PORT or https://HOST:PORT
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "ATELIER_ENDPOINT",
+        default_value = "http://127.0.0.1:50051"
+    )]
+    endpoint: String,
+    /// Key that the gateway asks for; better given by the environment, where other users can't see it
+    #[arg(long, global = true, value_name = "KEY", env = "ATELIER_API_KEY", hide_env_values = true)]
+    api_key: Option<String>,
+    /// Who is charged, at gateways that ask for no key
+    #[arg(long, global = true, value_name = "NAME", env = "ATELIER_TENANT")]
+    tenant: Option<String>,
+    /// Deadline of each call, e.g. 500ms, 30s, 2m; bulk moderation has none
+    #[arg(long, global = true, value_name = "TIME", default_value = "2m", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+    /// Tries in all when the gateway says "later"; 1: never try again
+    #[arg(long, global = true, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=20))]
+    attempts: u32,
+    /// PEM file of the authority that the gateway's certificate must come from
+    #[arg(long, global = true, value_name = "FILE", help_heading = "TLS")]
+    ca_cert: Option<PathBuf>,
+    /// PEM file of this client's own certificate
+    #[arg(long, global = true, value_name = "FILE", help_heading = "TLS", requires = "client_key")]
+    client_cert: Option<PathBuf>,
+    /// PEM file of its private key
+    #[arg(long, global = true, value_name = "FILE", help_heading = "TLS")]
+    client_key: Option<PathBuf>,
+    /// Answer in JSON, one document a line; errors too, on stderr
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Answer a prompt, as it is written; without one, on a terminal, hold a conversation
+    Chat(ChatArgs),
+    /// Continue a text, as it is written; no chat template is applied
+    Generate(GenerateArgs),
+    /// Score texts or pictures; no policy is applied
+    Moderate(ModerateArgs),
+    /// Judge a text or picture under the policy without generating anything; exit code 3 where it is blocked
+    Check(CheckArgs),
+    /// Turn texts into unit vectors
+    Embed(EmbedArgs),
+    /// Split a text into a model's tokens
+    Tokenize(TokenizeArgs),
+    /// List the models
+    Models,
+    /// List the moderation taxonomy and its detectors
+    Categories,
+    /// Ask whether the gateway serves; exit code 1 where it does not
+    Health(HealthArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ChatArgs {
+    /// What to ask; "-", or nothing where input is piped: read it from stdin
+    #[arg(value_name = "PROMPT")]
+    pub(crate) prompt: Vec<String>,
+    /// Standing instructions
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) system: Option<String>,
+    #[command(flatten)]
+    pub(crate) generation: GenerationArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GenerateArgs {
+    /// Text to continue; "-", or nothing where input is piped: read it from stdin
+    #[arg(value_name = "PROMPT")]
+    pub(crate) prompt: Vec<String>,
+    #[command(flatten)]
+    pub(crate) generation: GenerationArgs,
+}
+
+/// What chat and generate share.
+#[derive(Debug, Args)]
+pub(crate) struct GenerationArgs {
+    /// Model to ask; see `atelier models`
+    #[arg(long, value_name = "ID", env = "ATELIER_MODEL", default_value = "", hide_default_value = true)]
+    pub(crate) model: String,
+    /// Show usage, timings and verdicts on stderr
+    #[arg(long)]
+    pub(crate) stats: bool,
+    /// Answer when all is written
+    #[arg(long)]
+    pub(crate) no_stream: bool,
+    #[command(flatten)]
+    pub(crate) sampling: Sampling,
+}
+
+/// How the model writes; ranges are the gateway's to check, so that they stand in one place.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Sampling")]
+pub(crate) struct Sampling {
+    /// Most tokens to write [default: 256]
+    #[arg(long, value_name = "N")]
+    max_tokens: Option<u32>,
+    /// Randomness, 0 to 2; 0 always takes the likeliest token
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    temperature: Option<f32>,
+    /// Keep the k likeliest tokens; 0 keeps all
+    #[arg(long, value_name = "K")]
+    top_k: Option<u32>,
+    /// Keep the smallest set of tokens whose probabilities reach p
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    top_p: Option<f32>,
+    /// Keep tokens at least this share as likely as the likeliest one
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    min_p: Option<f32>,
+    /// Divides the logits of tokens seen before, above 0 and up to 2
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    repetition_penalty: Option<f32>,
+    /// Subtracted from the logits of tokens written before, -2 to 2
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    presence_penalty: Option<f32>,
+    /// Subtracted from a token's logit for each time it was written, -2 to 2
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    frequency_penalty: Option<f32>,
+    /// Same seed, same text
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// End before this text; may be repeated
+    #[arg(long, value_name = "TEXT")]
+    stop: Vec<String>,
+    /// End at this token; may be repeated
+    #[arg(long, value_name = "ID")]
+    stop_token: Vec<u32>,
+    /// Add to a token's logit, -100 to 100; may be repeated
+    #[arg(long, value_name = "ID=BIAS", value_parser = logit_bias)]
+    logit_bias: Vec<(u32, f32)>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ModerateArgs {
+    /// Texts to score; "-", or nothing where input is piped: one text, from stdin
+    #[arg(value_name = "TEXT")]
+    pub(crate) texts: Vec<String>,
+    /// Picture to score; may be repeated
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["texts", "jsonl"])]
+    pub(crate) image: Vec<PathBuf>,
+    /// Score many: read {"id", "text"} lines, write a line of scores for each, as they come; "-" is stdin
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-", conflicts_with = "texts")]
+    pub(crate) jsonl: Option<PathBuf>,
+    /// With --jsonl: texts sent and not yet answered
+    #[arg(long, visible_alias = "in-flight", value_name = "N", default_value_t = 64, requires = "jsonl",
+          conflicts_with_all = ["texts", "image"], value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) concurrency: u16,
+    /// Category to score, by default all; may be repeated; see `atelier categories`
+    #[arg(long, value_name = "ID")]
+    pub(crate) category: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// Text to judge; "-", or nothing where input is piped: read it from stdin
+    #[arg(value_name = "TEXT")]
+    pub(crate) text: Vec<String>,
+    /// Picture to judge
+    #[arg(long, value_name = "FILE", conflicts_with = "text")]
+    pub(crate) image: Option<PathBuf>,
+    /// Whose rules apply
+    #[arg(long, value_enum, default_value_t = StageArg::Input)]
+    pub(crate) stage: StageArg,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum StageArg {
+    /// Content on its way to a model
+    Input,
+    /// Content on its way to a caller
+    Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EmbedArgs {
+    /// Texts; nothing where input is piped: one a line from stdin
+    #[arg(value_name = "TEXT")]
+    pub(crate) texts: Vec<String>,
+    /// Model to ask; see `atelier models`
+    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
+    pub(crate) model: String,
+    /// Cut texts that are too long for the model instead of refusing them
+    #[arg(long)]
+    pub(crate) truncate: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TokenizeArgs {
+    /// Text; "-", or nothing where input is piped: read it from stdin
+    #[arg(value_name = "TEXT")]
+    pub(crate) text: Vec<String>,
+    /// Model whose tokens are asked for; see `atelier models`
+    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
+    pub(crate) model: String,
+    /// Add the tokens that the model expects around a text
+    #[arg(long)]
+    pub(crate) special: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HealthArgs {
+    /// Full names of services, e.g. atelier.gateway.v1.GatewayService; by default the gateway as a whole, and that one
+    #[arg(value_name = "SERVICE")]
+    pub(crate) services: Vec<String>,
+    /// Keep asking this long until all serve, e.g. 30s
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) wait: Option<Duration>,
+}
+
+impl Global {
+    pub(crate) fn options(&self) -> ClientOptions {
+        ClientOptions {
+            api_key: self.api_key.as_deref().filter(|key| !key.is_empty()).map(Into::into),
+            tenant: self.tenant.clone().filter(|tenant| !tenant.is_empty()),
+            timeout: Some(self.timeout),
+            tls: TlsOptions {
+                ca_certificate: self.ca_cert.clone(),
+                client_certificate: self.client_cert.clone(),
+                client_key: self.client_key.clone(),
+                domain_name: None,
+            },
+            retry: RetryPolicy { max_attempts: self.attempts, ..RetryPolicy::default() },
+            ..ClientOptions::new(self.endpoint.as_str())
+        }
+    }
+}
+
+impl Sampling {
+    pub(crate) fn config(&self) -> GenerationConfig {
+        GenerationConfig {
+            max_tokens: self.max_tokens,
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            repetition_penalty: self.repetition_penalty,
+            presence_penalty: self.presence_penalty,
+            frequency_penalty: self.frequency_penalty,
+            logit_bias: self.logit_bias.iter().copied().collect(),
+            seed: self.seed,
+            stop_sequences: self.stop.clone(),
+            stop_token_ids: self.stop_token.clone(),
+        }
+    }
+}
+
+fn logit_bias(pair: &str) -> Result<(u32, f32), String> {
+    let (id, bias) = pair.split_once('=').ok_or("expected ID=BIAS, e.g. 42=-100")?;
+    let id = id.trim().parse().map_err(|_| format!("{id:?} is no token id"))?;
+    let bias = bias.trim().parse().map_err(|_| format!("{bias:?} is no number"))?;
+    Ok((id, bias))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{CommandFactory, error::ErrorKind};
+
+    fn parse(line: &str) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(std::iter::once("atelier").chain(line.split_whitespace()))
+    }
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn sampling_flags_reach_the_request_and_the_rest_is_left_out() {
+        let line = "chat --temperature 0 --top-p 0.9 --presence-penalty -1.5 --seed 18446744073709551615 \
+                    --stop a --stop b --stop-token 2 --logit-bias 7=-100 --max-tokens 5 hello";
+        let Command::Chat(chat) = parse(line).expect("a good line").command else { panic!("not chat") };
+        let config = chat.generation.sampling.config();
+        assert_eq!(
+            config,
+            GenerationConfig {
+                temperature: Some(0.0),
+                top_p: Some(0.9),
+                presence_penalty: Some(-1.5),
+                seed: Some(u64::MAX),
+                stop_sequences: vec!["a".into(), "b".into()],
+                stop_token_ids: vec![2],
+                logit_bias: [(7, -100.0)].into(),
+                max_tokens: Some(5),
+                ..GenerationConfig::default()
+            }
+        );
+        assert_eq!(chat.prompt, ["hello"]);
+    }
+
+    #[test]
+    fn global_flags_stand_anywhere() {
+        for line in ["--json --endpoint http://h:1 models", "models --json --endpoint http://h:1"] {
+            let arguments = parse(line).expect(line);
+            assert!(arguments.global.json);
+            assert_eq!(arguments.global.options().endpoint, "http://h:1");
+        }
+    }
+
+    #[test]
+    fn jsonl_reads_stdin_unless_told_otherwise() {
+        for (line, file) in [("moderate --jsonl", "-"), ("moderate --jsonl x.jsonl", "x.jsonl")] {
+            let Command::Moderate(moderate) = parse(line).expect(line).command else {
+                panic!("not moderate")
+            };
+            assert_eq!(moderate.jsonl.as_deref(), Some(std::path::Path::new(file)));
+        }
+    }
+
+    #[test]
+    fn wrong_lines_are_refused() {
+        for line in [
+            "",
+            "paint",
+            "chat --timeout soon x",
+            "chat --seed -1 x",
+            "chat --logit-bias 7 x",
+            "moderate --image a.png text",
+            "moderate --concurrency 4 text",
+            "moderate --concurrency 4",
+            "moderate --jsonl --concurrency 0",
+            "check --stage middle text",
+            "models --client-cert a.pem",
+        ] {
+            assert!(parse(line).is_err(), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn keys_are_not_shown_in_help() {
+        let help = parse("--help").expect_err("help");
+        assert_eq!(help.kind(), ErrorKind::DisplayHelp);
+        let api_key = Arguments::command();
+        let api_key =
+            api_key.get_arguments().find(|argument| argument.get_id() == "api_key").expect("there is one");
+        assert!(api_key.is_hide_env_values_set());
+    }
+
+    #[test]
+    fn empty_key_means_none() {
+        let arguments = parse("models --api-key= --tenant=").expect("a good line");
+        let options = arguments.global.options();
+        assert!(options.api_key.is_none() && options.tenant.is_none());
+    }
+}

@@ -1,0 +1,275 @@
+//! `atelier moderate`: scores of texts and pictures, a few or very many.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use atelier_client::{
+    BulkAnswer, BulkOptions, Client, ClientError,
+    proto::{
+        common::v1::ModelRef as WireModelRef,
+        gateway::v1::{ModerateImageRequest, ModerateTextRequest},
+        moderation::v1::{ImageItem, ItemError, ItemScores, TextItem, image_item},
+    },
+};
+use futures::{FutureExt, StreamExt, stream};
+use serde::Serialize;
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::{
+    CliError,
+    args::ModerateArgs,
+    documents::{ModelRef, Scores},
+    input,
+    jsonl::{self, BadLine, Key, Record},
+    output::Output,
+};
+
+/// Pause between two counts on the terminal.
+const COUNT_EVERY: Duration = Duration::from_millis(200);
+
+/// One answer.
+#[derive(Serialize)]
+struct ScoresDocument {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<u64>,
+    #[serde(flatten)]
+    scores: Scores,
+    models: Vec<ModelRef>,
+}
+
+/// One line that has no scores.
+#[derive(Serialize)]
+struct ErrorDocument {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<Value>,
+    line: u64,
+    error: ErrorBody,
+}
+
+#[derive(Serialize)]
+struct ErrorBody {
+    reason: String,
+    message: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    field: String,
+}
+
+pub(crate) async fn run(
+    connect: impl AsyncFn() -> Result<Client, ClientError>,
+    out: &mut Output,
+    arguments: ModerateArgs,
+) -> Result<(), CliError> {
+    let ModerateArgs { texts, image, jsonl, concurrency, category } = arguments;
+    if let Some(path) = jsonl {
+        let options = BulkOptions { in_flight: concurrency.into(), categories: category };
+        return bulk(connect, out, &path, options).await;
+    }
+    if image.is_empty() {
+        of_texts(connect, out, texts, category).await
+    } else {
+        of_images(connect, out, image, category).await
+    }
+}
+
+async fn of_texts(
+    connect: impl AsyncFn() -> Result<Client, ClientError>,
+    out: &mut Output,
+    texts: Vec<String>,
+    categories: Vec<String>,
+) -> Result<(), CliError> {
+    let texts = match texts.as_slice() {
+        [] => vec![input::required_text(&[], "text")?],
+        [only] if only == "-" => vec![input::required_text(&texts, "text")?],
+        _ => texts,
+    };
+    let items = texts.into_iter().zip(1..).map(|(text, n)| TextItem { id: n.to_string(), text }).collect();
+    let answer = connect().await?.moderate_text(ModerateTextRequest { items, categories }).await?;
+    print(out, answer.results, &answer.models)
+}
+
+/// Pictures go one by one: a request of several could exceed what the gateway takes in one message.
+async fn of_images(
+    connect: impl AsyncFn() -> Result<Client, ClientError>,
+    out: &mut Output,
+    paths: Vec<PathBuf>,
+    categories: Vec<String>,
+) -> Result<(), CliError> {
+    let client = connect().await?;
+    let many = paths.len() > 1;
+    for path in paths {
+        let source = Some(image_item::Source::Data(input::file(&path)?.into()));
+        // The path is the caller's name for it, and may be longer than the API's ids.
+        let items = vec![ImageItem { id: String::new(), source }];
+        let request = ModerateImageRequest { items, categories: categories.clone() };
+        let mut answer = client.moderate_image(request).await?;
+        for result in &mut answer.results {
+            result.id = path.display().to_string();
+        }
+        if many && !out.json {
+            out.line(&format!("{}:", path.display()))?;
+        }
+        print(out, answer.results, &answer.models)?;
+        out.flush()?;
+    }
+    Ok(())
+}
+
+fn print(out: &mut Output, results: Vec<ItemScores>, models: &[WireModelRef]) -> Result<(), CliError> {
+    let many = results.len() > 1;
+    for ItemScores { id, scores } in results {
+        let scores = scores.unwrap_or_default();
+        if out.json {
+            let models = models.iter().cloned().map(Into::into).collect();
+            out.document(&ScoresDocument { id: Some(id.into()), line: None, scores: scores.into(), models })?;
+            continue;
+        }
+        if many {
+            out.line(&format!("{id}:"))?;
+        }
+        let mut rows = vec![["CATEGORY", "SCORE", "DETECTOR"].map(str::to_owned).to_vec()];
+        rows.extend(
+            scores
+                .categories
+                .into_iter()
+                .map(|score| vec![score.category, format!("{:.3}", score.score), score.detector]),
+        );
+        out.table(&rows)?;
+        if !scores.unsupported_categories.is_empty() {
+            out.line(&format!("no detector for: {}", scores.unsupported_categories.join(", ")))?;
+        }
+        if many {
+            out.line("")?;
+        }
+    }
+    Ok(())
+}
+
+/// What comes back from bulk moderation.
+enum Outcome {
+    Answer(BulkAnswer<Key>),
+    Bad(BadLine),
+    /// The input can't be read on.
+    Unreadable(io::Error),
+    /// No further answers will come.
+    Failed(ClientError),
+}
+
+async fn bulk(
+    connect: impl AsyncFn() -> Result<Client, ClientError>,
+    out: &mut Output,
+    path: &Path,
+    options: BulkOptions,
+) -> Result<(), CliError> {
+    let lines = ReceiverStream::new(jsonl::read(path)?);
+    let client = connect().await?;
+    // Bad lines go around the gateway; bounded as all else, so a file of nothing but bad lines fills no memory.
+    let (bad, bad_lines) = mpsc::channel(options.in_flight);
+    let texts = lines.filter_map(move |line| {
+        let bad = bad.clone();
+        async move {
+            let outcome = match line {
+                Ok(Ok(Record { key, text })) => return Some((key, text)),
+                Ok(Err(line)) => Outcome::Bad(line),
+                Err(cause) => Outcome::Unreadable(cause),
+            };
+            // Nobody receives when printing has failed; then nothing matters any more.
+            let _ = bad.send(outcome).await;
+            None
+        }
+    });
+    let answers = client
+        .moderate_texts(texts, options)
+        .map(|answer| answer.map_or_else(Outcome::Failed, Outcome::Answer));
+    let mut outcomes = stream::select(answers, ReceiverStream::new(bad_lines));
+    let mut count = Count::new(out);
+    loop {
+        let next = match outcomes.next().now_or_never() {
+            Some(next) => next,
+            None => {
+                // Nothing more at the moment: whoever reads along should see what there is.
+                out.flush()?;
+                outcomes.next().await
+            }
+        };
+        match next {
+            None => break,
+            Some(Outcome::Answer(BulkAnswer { key, outcome: Ok(scores), models })) => {
+                let models = models.into_iter().map(Into::into).collect();
+                out.document(&ScoresDocument {
+                    id: key.id,
+                    line: Some(key.line),
+                    scores: scores.into(),
+                    models,
+                })?;
+                count.add(true);
+            }
+            Some(Outcome::Answer(BulkAnswer { key, outcome: Err(error), .. })) => {
+                let ItemError { reason, message, field, retryable: _ } = error;
+                let error = ErrorBody { reason, message, field };
+                out.document(&ErrorDocument { id: key.id, line: key.line, error })?;
+                count.add(false);
+            }
+            Some(Outcome::Bad(BadLine { key, message })) => {
+                let error = ErrorBody { reason: "BAD_LINE".into(), message, field: String::new() };
+                out.document(&ErrorDocument { id: key.id, line: key.line, error })?;
+                count.add(false);
+            }
+            Some(Outcome::Unreadable(cause)) => {
+                out.flush()?;
+                return Err(CliError::Usage(format!("{}: {cause}", path.display())));
+            }
+            Some(Outcome::Failed(error)) => {
+                out.flush()?;
+                return Err(error.into());
+            }
+        }
+    }
+    out.flush()?;
+    count.finish()
+}
+
+/// Counts lines, on the terminal too where one watches and the answers go elsewhere.
+struct Count {
+    done: u64,
+    failed: u64,
+    shown: Option<Instant>,
+}
+
+impl Count {
+    fn new(out: &Output) -> Self {
+        let watched = io::stderr().is_terminal() && !out.is_terminal();
+        Self { done: 0, failed: 0, shown: watched.then(Instant::now) }
+    }
+
+    fn add(&mut self, good: bool) {
+        self.done += 1;
+        self.failed += u64::from(!good);
+        if self.shown.is_some_and(|shown| shown.elapsed() >= COUNT_EVERY) {
+            self.show();
+            self.shown = Some(Instant::now());
+        }
+    }
+
+    fn show(&self) {
+        // A closed stderr is no reason to stop.
+        let _ = write!(io::stderr(), "\r{} lines, {} failed", self.done, self.failed);
+    }
+
+    fn finish(self) -> Result<(), CliError> {
+        if self.shown.is_some() {
+            self.show();
+            let _ = writeln!(io::stderr());
+        }
+        match self.failed {
+            0 => Ok(()),
+            failed => Err(CliError::Incomplete(format!("{failed} of {} lines have no scores", self.done))),
+        }
+    }
+}

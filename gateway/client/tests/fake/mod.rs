@@ -1,0 +1,476 @@
+//! A gateway that answers from a script: what a text says decides what happens to it.
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use atelier_client::proto::{
+    common::v1::{FinishReason, Model, ModelRef, ModelTask, Timings, Usage},
+    gateway::v1::{
+        self as wire, Action, Completion, Finding, Provenance, Stage, Verdict, check_request,
+        gateway_service_server, stream_chat_response, stream_generate_response,
+        stream_moderate_text_response,
+    },
+    moderation::v1::{Category, CategoryScore, Detector, ItemError, ItemScores, Modality, Scores},
+    text::v1::{Delta, Embedding, Message, Role, Token},
+};
+use futures::{Stream, StreamExt, stream};
+use tokio::{net::TcpListener, runtime::Runtime};
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{
+    Code, Request, Response, Status, Streaming, body::Body, codegen::http, metadata::MetadataMap,
+    transport::Server,
+};
+use tonic_types::{ErrorDetails, StatusExt};
+
+/// The only key the gateway lets in, once a test has asked it to look.
+pub(crate) const KEY: &str = "sesame";
+
+/// What happened, for tests to look at.
+#[derive(Default)]
+pub(crate) struct Seen {
+    pub(crate) ask_for_key: bool,
+    /// Answers after which the first moderation stream breaks.
+    pub(crate) break_after: Option<u32>,
+    pub(crate) calls: AtomicU32,
+    pub(crate) streams: AtomicU32,
+    pub(crate) most_in_flight: AtomicU32,
+    pub(crate) tenants: Mutex<Vec<String>>,
+    pub(crate) messages: Mutex<Vec<Vec<Message>>>,
+    pub(crate) tries: Mutex<HashMap<String, u32>>,
+}
+
+/// The gateway on a port of its own; it stops when dropped.
+pub(crate) struct Gateway {
+    pub(crate) address: SocketAddr,
+    pub(crate) seen: Arc<Seen>,
+    _runtime: Runtime,
+}
+
+impl Gateway {
+    pub(crate) fn start() -> Self {
+        Self::start_with(Seen::default())
+    }
+
+    pub(crate) fn start_with(seen: Seen) -> Self {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap();
+        let seen = Arc::new(seen);
+        let service = gateway_service_server::GatewayServiceServer::new(Service(seen.clone()));
+        let (health, health_service) = tonic_health::server::health_reporter();
+        runtime.spawn(async move {
+            health
+                .set_service_status("atelier.gateway.v1.GatewayService", tonic_health::ServingStatus::Serving)
+                .await;
+            health.set_service_status("warming", tonic_health::ServingStatus::NotServing).await;
+            let either = Either { gateway: service, health: health_service };
+            Server::builder().serve_with_incoming(either, TcpListenerStream::new(listener)).await
+        });
+        Self { address, seen, _runtime: runtime }
+    }
+}
+
+/// Two services on one port.
+#[derive(Clone)]
+struct Either<G, H> {
+    gateway: G,
+    health: H,
+}
+
+impl<G, H> tonic::codegen::Service<http::Request<Body>> for Either<G, H>
+where
+    G: tonic::codegen::Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
+    H: tonic::codegen::Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
+    G::Future: Send + 'static,
+    H::Future: Send + 'static,
+{
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        if request.uri().path().starts_with("/grpc.health.v1.Health/") {
+            Box::pin(self.health.call(request))
+        } else {
+            Box::pin(self.gateway.call(request))
+        }
+    }
+}
+
+struct Service(Arc<Seen>);
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+pub(crate) fn fault(code: Code, reason: &str, message: &str, mut details: ErrorDetails) -> Status {
+    details.set_error_info(
+        reason,
+        "atelier",
+        details.error_info().map(|info| info.metadata.clone()).unwrap_or_default(),
+    );
+    details.set_request_info("0192-fake", "");
+    Status::with_error_details(code, message, details)
+}
+
+fn blocked() -> Status {
+    let mut details = ErrorDetails::new();
+    details.set_error_info(
+        "",
+        "",
+        [("policy".into(), "default".into()), ("categories".into(), "hate".into())],
+    );
+    fault(Code::PermissionDenied, "CONTENT_BLOCKED", "the input does not pass the policy", details)
+}
+
+fn queue_full() -> Status {
+    let details = ErrorDetails::with_retry_info(Some(Duration::from_millis(20)));
+    fault(Code::ResourceExhausted, "QUEUE_FULL", "the queue is full", details)
+}
+
+fn model() -> Option<ModelRef> {
+    Some(ModelRef { id: "fake".into(), revision: "0123456789ab".into() })
+}
+
+fn verdict(action: Action, stage: Stage) -> Verdict {
+    let finding = Finding { category: "hate".into(), score: 0.97, threshold: 0.8, action: action.into() };
+    let findings = if action == Action::Allow { vec![] } else { vec![finding] };
+    Verdict { action: action.into(), stage: stage.into(), findings, ..Verdict::default() }
+}
+
+fn completion(finish: FinishReason, written: u32) -> Completion {
+    let output = if finish == FinishReason::ContentFilter { Action::Block } else { Action::Allow };
+    Completion {
+        model: model(),
+        finish_reason: finish.into(),
+        seed: 7,
+        usage: Some(Usage { prompt_tokens: 3, completion_tokens: written, total_tokens: 3 + written }),
+        timings: Some(Timings::default()),
+        input_verdict: Some(verdict(Action::Allow, Stage::Input)),
+        output_verdict: Some(verdict(output, Stage::Output)),
+        provenance: Some(Provenance {
+            request_id: "0192-fake".into(),
+            policy: "default".into(),
+            ..Provenance::default()
+        }),
+        ..Completion::default()
+    }
+}
+
+/// The words of the answer to a prompt, and how it ends.
+fn answer(prompt: &str, top_p: Option<f32>) -> Result<(Vec<String>, FinishReason), Status> {
+    if top_p.is_some_and(|p| p > 1.0) {
+        let details =
+            ErrorDetails::with_bad_request_violation("generation.top_p", "must be above 0 and up to 1");
+        let message = "generation.top_p: must be above 0 and up to 1";
+        return Err(fault(Code::InvalidArgument, "INVALID_ARGUMENT", message, details));
+    }
+    match prompt {
+        "evil" => Err(blocked()),
+        "turns evil" => Ok((vec!["So ".into(), "far".into()], FinishReason::ContentFilter)),
+        prompt => Ok((prompt.split_inclusive(' ').map(str::to_uppercase).collect(), FinishReason::Stop)),
+    }
+}
+
+fn scores(text: &str) -> Scores {
+    let score =
+        |category: &str, score| CategoryScore { category: category.into(), score, detector: "fake".into() };
+    let hate = if text.contains("evil") { 0.97 } else { 0.01 };
+    let mut categories = vec![score("hate", hate), score("length", text.len() as f32)];
+    categories.sort_by(|a, b| b.score.total_cmp(&a.score));
+    Scores { categories, unsupported_categories: vec!["illicit".into()], windows: 1 }
+}
+
+impl Service {
+    fn admit(&self, metadata: &MetadataMap) -> Result<(), Status> {
+        self.0.calls.fetch_add(1, Ordering::Relaxed);
+        let tenant = metadata.get("atelier-tenant").and_then(|tenant| tenant.to_str().ok());
+        self.0.tenants.lock().unwrap().push(tenant.unwrap_or_default().to_owned());
+        let key = metadata.get("authorization").and_then(|key| key.to_str().ok());
+        if self.0.ask_for_key && key != Some(&format!("Bearer {KEY}")) {
+            return Err(fault(
+                Code::Unauthenticated,
+                "UNAUTHENTICATED",
+                "no valid API key",
+                ErrorDetails::new(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Fails the first `n` tries of a text that ends in "later:n".
+    fn later(&self, text: &str) -> bool {
+        let Some(wanted) = text.rsplit_once("later:").and_then(|(_, n)| n.parse::<u32>().ok()) else {
+            return false;
+        };
+        let mut tries = self.0.tries.lock().unwrap();
+        let tried = tries.entry(text.to_owned()).or_default();
+        *tried += 1;
+        *tried <= wanted
+    }
+
+    async fn chat_events(
+        &self,
+        metadata: &MetadataMap,
+        messages: Vec<Message>,
+        top_p: Option<f32>,
+    ) -> Result<(Vec<String>, FinishReason), Status> {
+        self.admit(metadata)?;
+        let prompt = messages.last().map(|message| message.content.clone()).unwrap_or_default();
+        self.0.messages.lock().unwrap().push(messages);
+        if prompt == "hang" {
+            std::future::pending::<()>().await;
+        }
+        if self.later(&prompt) {
+            return Err(queue_full());
+        }
+        answer(&prompt, top_p)
+    }
+}
+
+fn deltas(words: Vec<String>) -> impl Iterator<Item = Delta> {
+    words.into_iter().zip(1..).map(|(text, completion_tokens)| Delta { text, completion_tokens })
+}
+
+#[tonic::async_trait]
+impl gateway_service_server::GatewayService for Service {
+    type StreamChatStream = Answers<wire::StreamChatResponse>;
+    type StreamGenerateStream = Answers<wire::StreamGenerateResponse>;
+    type StreamEmbedStream = Answers<wire::StreamEmbedResponse>;
+    type StreamModerateTextStream = Answers<wire::StreamModerateTextResponse>;
+    type StreamModerateImageStream = Answers<wire::StreamModerateImageResponse>;
+
+    async fn chat(
+        &self,
+        request: Request<wire::ChatRequest>,
+    ) -> Result<Response<wire::ChatResponse>, Status> {
+        let (metadata, _, request) = request.into_parts();
+        let top_p = request.generation.and_then(|config| config.top_p);
+        let (words, finish) = self.chat_events(&metadata, request.messages, top_p).await?;
+        let written = words.len() as u32;
+        let message = Message { role: Role::Assistant.into(), content: words.concat() };
+        let completion = Some(completion(finish, written));
+        Ok(Response::new(wire::ChatResponse { message: Some(message), completion }))
+    }
+
+    async fn stream_chat(
+        &self,
+        request: Request<wire::StreamChatRequest>,
+    ) -> Result<Response<Self::StreamChatStream>, Status> {
+        use stream_chat_response::Event;
+        let (metadata, _, request) = request.into_parts();
+        let stops_short = request.messages.last().is_some_and(|message| message.content == "stops short");
+        let top_p = request.generation.and_then(|config| config.top_p);
+        let (words, finish) = self.chat_events(&metadata, request.messages, top_p).await?;
+        let written = words.len() as u32;
+        let mut events: Vec<_> = deltas(words).map(Event::Delta).collect();
+        if finish == FinishReason::ContentFilter {
+            events.push(Event::Verdict(verdict(Action::Block, Stage::Output)));
+        }
+        if !stops_short {
+            events.push(Event::Completion(completion(finish, written)));
+        }
+        let events = events.into_iter().map(|event| Ok(wire::StreamChatResponse { event: Some(event) }));
+        Ok(Response::new(stream::iter(events).boxed()))
+    }
+
+    async fn generate(
+        &self,
+        request: Request<wire::GenerateRequest>,
+    ) -> Result<Response<wire::GenerateResponse>, Status> {
+        self.admit(request.metadata())?;
+        let (words, finish) = answer(&request.get_ref().prompt, None)?;
+        let completion = Some(completion(finish, words.len() as u32));
+        Ok(Response::new(wire::GenerateResponse { text: words.concat(), completion }))
+    }
+
+    async fn stream_generate(
+        &self,
+        request: Request<wire::StreamGenerateRequest>,
+    ) -> Result<Response<Self::StreamGenerateStream>, Status> {
+        use stream_generate_response::Event;
+        self.admit(request.metadata())?;
+        let (words, finish) = answer(&request.get_ref().prompt, None)?;
+        let completion = Event::Completion(completion(finish, words.len() as u32));
+        let events = deltas(words).map(Event::Delta).chain([completion]);
+        let events = events.map(|event| Ok(wire::StreamGenerateResponse { event: Some(event) }));
+        Ok(Response::new(stream::iter(events.collect::<Vec<_>>()).boxed()))
+    }
+
+    async fn tokenize(
+        &self,
+        request: Request<wire::TokenizeRequest>,
+    ) -> Result<Response<wire::TokenizeResponse>, Status> {
+        let text = request.into_inner().text;
+        let mut start = 0;
+        let tokens = text.split_inclusive(' ').zip(0..).map(|(word, id)| {
+            let end = start + word.len() as u32;
+            Token { id, text: word.to_owned(), start_byte: std::mem::replace(&mut start, end), end_byte: end }
+        });
+        Ok(Response::new(wire::TokenizeResponse { tokens: tokens.collect(), model: model() }))
+    }
+
+    async fn detokenize(
+        &self,
+        _: Request<wire::DetokenizeRequest>,
+    ) -> Result<Response<wire::DetokenizeResponse>, Status> {
+        Ok(Response::new(wire::DetokenizeResponse::default()))
+    }
+
+    async fn embed(
+        &self,
+        request: Request<wire::EmbedRequest>,
+    ) -> Result<Response<wire::EmbedResponse>, Status> {
+        self.admit(request.metadata())?;
+        let texts = request.into_inner().texts;
+        if texts.iter().any(|text| self.later(text)) {
+            return Err(queue_full());
+        }
+        let embeddings =
+            texts.iter().map(|text| Embedding { values: vec![text.len() as f32, 0.5], truncated: false });
+        Ok(Response::new(wire::EmbedResponse {
+            embeddings: embeddings.collect(),
+            model: model(),
+            usage: None,
+        }))
+    }
+
+    async fn stream_embed(
+        &self,
+        _: Request<Streaming<wire::StreamEmbedRequest>>,
+    ) -> Result<Response<Self::StreamEmbedStream>, Status> {
+        Ok(Response::new(stream::empty().boxed()))
+    }
+
+    async fn moderate_text(
+        &self,
+        request: Request<wire::ModerateTextRequest>,
+    ) -> Result<Response<wire::ModerateTextResponse>, Status> {
+        let items = request.into_inner().items.into_iter();
+        let results = items.map(|item| ItemScores { scores: Some(scores(&item.text)), id: item.id });
+        Ok(Response::new(wire::ModerateTextResponse {
+            results: results.collect(),
+            models: model().into_iter().collect(),
+        }))
+    }
+
+    /// Answers each text after a while that depends on it, so that answers overtake each other.
+    async fn stream_moderate_text(
+        &self,
+        request: Request<Streaming<wire::StreamModerateTextRequest>>,
+    ) -> Result<Response<Self::StreamModerateTextStream>, Status> {
+        use stream_moderate_text_response::Outcome;
+        self.admit(request.metadata())?;
+        let first = self.0.streams.fetch_add(1, Ordering::Relaxed) == 0;
+        let break_after = self.0.break_after.filter(|_| first).unwrap_or(u32::MAX);
+        let seen = self.0.clone();
+        let in_flight = Arc::new(AtomicU32::new(0));
+        let service = Self(seen.clone());
+        let outcomes = request.into_inner().map(move |message| {
+            let now = in_flight.fetch_add(1, Ordering::Relaxed) + 1;
+            seen.most_in_flight.fetch_max(now, Ordering::Relaxed);
+            let in_flight = in_flight.clone();
+            let item = message.map(|message| message.item.unwrap_or_default());
+            let later = item.as_ref().is_ok_and(|item| service.later(&item.text));
+            async move {
+                let item = item?;
+                tokio::time::sleep(Duration::from_micros(item.text.len() as u64 * 37 % 900)).await;
+                in_flight.fetch_sub(1, Ordering::Relaxed);
+                let error = |reason: &str, retryable| ItemError {
+                    reason: reason.into(),
+                    message: "as the text wished".into(),
+                    retryable,
+                    ..ItemError::default()
+                };
+                let outcome = match item.text.as_str() {
+                    "unjudgeable" => Outcome::Error(error("INTERNAL", false)),
+                    _ if later => Outcome::Error(error("QUEUE_FULL", true)),
+                    text => Outcome::Scores(scores(text)),
+                };
+                let models = model().into_iter().collect();
+                Ok(wire::StreamModerateTextResponse { id: item.id, outcome: Some(outcome), models })
+            }
+        });
+        let answers = outcomes.buffer_unordered(4096).zip(stream::iter(0u32..)).map(move |(answer, n)| {
+            if n < break_after { answer } else { Err(Status::unavailable("going away")) }
+        });
+        Ok(Response::new(answers.boxed()))
+    }
+
+    async fn moderate_image(
+        &self,
+        request: Request<wire::ModerateImageRequest>,
+    ) -> Result<Response<wire::ModerateImageResponse>, Status> {
+        let items = request.into_inner().items.into_iter();
+        let results = items.map(|item| ItemScores { scores: Some(scores("picture")), id: item.id });
+        Ok(Response::new(wire::ModerateImageResponse { results: results.collect(), models: vec![] }))
+    }
+
+    async fn stream_moderate_image(
+        &self,
+        _: Request<Streaming<wire::StreamModerateImageRequest>>,
+    ) -> Result<Response<Self::StreamModerateImageStream>, Status> {
+        Ok(Response::new(stream::empty().boxed()))
+    }
+
+    async fn check(
+        &self,
+        request: Request<wire::CheckRequest>,
+    ) -> Result<Response<wire::CheckResponse>, Status> {
+        let request = request.into_inner();
+        let stage = request.stage();
+        let text = match request.content {
+            Some(check_request::Content::Text(text)) => text,
+            Some(check_request::Content::Image(_)) | None => String::new(),
+        };
+        let action = if text.contains("evil") { Action::Block } else { Action::Allow };
+        let (verdict, scores) = (Some(verdict(action, stage)), Some(scores(&text)));
+        Ok(Response::new(wire::CheckResponse { verdict, scores, provenance: None }))
+    }
+
+    async fn list_models(
+        &self,
+        request: Request<wire::ListModelsRequest>,
+    ) -> Result<Response<wire::ListModelsResponse>, Status> {
+        self.admit(request.metadata())?;
+        let model = Model {
+            id: "fake".into(),
+            revision: "0123456789ab".into(),
+            tasks: vec![ModelTask::TextGeneration.into()],
+            context_length: 8192,
+            ..Model::default()
+        };
+        Ok(Response::new(wire::ListModelsResponse { models: vec![model] }))
+    }
+
+    async fn get_model(
+        &self,
+        _: Request<wire::GetModelRequest>,
+    ) -> Result<Response<wire::GetModelResponse>, Status> {
+        Err(fault(Code::NotFound, "MODEL_NOT_FOUND", "no model of that name", ErrorDetails::new()))
+    }
+
+    async fn list_categories(
+        &self,
+        _: Request<wire::ListCategoriesRequest>,
+    ) -> Result<Response<wire::ListCategoriesResponse>, Status> {
+        let detector = Detector { model: model(), modality: Modality::Text.into() };
+        let category =
+            |id: &str, detectors| Category { id: id.into(), description: "A sentence.".into(), detectors };
+        let categories = vec![category("hate", vec![detector]), category("illicit", vec![])];
+        Ok(Response::new(wire::ListCategoriesResponse { categories }))
+    }
+}
