@@ -64,8 +64,17 @@ pub struct CallError {
     pub request_id: Option<String>,
     /// Further facts, e.g. the `policy` and `categories` of blocked content.
     pub metadata: BTreeMap<String, String>,
-    /// The connection was refused: nothing listens there.
-    pub connection_refused: bool,
+    /// Set where no answer came because of the connection.
+    pub connection: Option<ConnectionFailure>,
+}
+
+/// What happened to a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionFailure {
+    /// Nothing listens there.
+    Refused,
+    /// It could not be made for another reason, or it broke during the call.
+    Broken,
 }
 
 /// A field of the request at fault.
@@ -115,7 +124,7 @@ impl ClientError {
     pub fn is_connection_refused(&self) -> bool {
         match self {
             Self::Connect { source, .. } => refused(source),
-            Self::Call(call) => call.connection_refused,
+            Self::Call(call) => call.connection == Some(ConnectionFailure::Refused),
             Self::Options(_) | Self::Protocol(_) => false,
         }
     }
@@ -129,7 +138,7 @@ impl ClientError {
                     refused_unstarted(reason)
                         || matches!(reason, reason::MODERATION_UNAVAILABLE | reason::UPSTREAM_UNAVAILABLE)
                 }
-                None => call.code == Code::Unavailable,
+                None => call.code == Code::Unavailable || call.connection.is_some(),
             },
             Self::Connect { .. } => true,
             Self::Options(_) | Self::Protocol(_) => false,
@@ -172,6 +181,10 @@ impl From<Status> for CallError {
             }
             None => (None, BTreeMap::new()),
         };
+        // Only errors of our own side have a source; what the gateway said is all in the status.
+        let connection = std::error::Error::source(&status).map(|source| {
+            if refused(source) { ConnectionFailure::Refused } else { ConnectionFailure::Broken }
+        });
         let violations = details.bad_request().into_iter().flat_map(|bad| &bad.field_violations);
         let violations = violations.map(|violation| FieldViolation {
             field: violation.field.clone(),
@@ -186,7 +199,7 @@ impl From<Status> for CallError {
             retry_after: details.retry_info().and_then(|info| info.retry_delay),
             request_id: named.or_else(|| request_id(status.metadata())),
             metadata,
-            connection_refused: refused(&status),
+            connection,
         }
     }
 }

@@ -31,7 +31,7 @@ mod retry;
 pub use atelier_proto as proto;
 pub use bulk::{BulkAnswer, BulkOptions, BulkStream};
 pub use client::{Client, RawClient, ServingStatus};
-pub use error::{CallError, ClientError, FieldViolation, reason};
+pub use error::{CallError, ClientError, ConnectionFailure, FieldViolation, reason};
 pub use events::{Event, EventStream};
 pub use options::{ApiKey, ClientOptions, TlsOptions};
 pub use retry::RetryPolicy;

@@ -434,3 +434,20 @@ fn a_closed_pipe_is_quiet() {
     assert_eq!(stderr, "");
     let _ = writer.join().unwrap();
 }
+
+#[test]
+fn bulk_ends_when_the_gateway_is_gone_for_good() {
+    let gateway = Gateway::start();
+    let mut child = atelier(&gateway, &["moderate", "--jsonl"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let mut answers = BufReader::new(child.stdout.take().unwrap()).lines();
+    writeln!(stdin, "{}", json!({"id": 1, "text": "x"})).unwrap();
+    assert!(answers.next().unwrap().unwrap().contains("\"id\":1"));
+    drop(gateway);
+    writeln!(stdin, "{}", json!({"id": 2, "text": "y"})).unwrap();
+    let mut stderr = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    assert!(stderr.contains("onnection refused") && stderr.contains("is the gateway running?"), "{stderr}");
+    assert!(answers.next().is_none());
+}
