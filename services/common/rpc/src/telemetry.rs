@@ -98,7 +98,7 @@ fn provider(service: &str, endpoint: &str, config: &TelemetryConfig) -> Result<S
     };
     let exporter = SpanExporter::builder()
         .with_tonic()
-        .with_channel(client::channel(&collector)?)
+        .with_channel(client::endpoint(&collector)?.connect_lazy())
         .with_timeout(config.otlp_timeout)
         .with_metadata(headers)
         .build()

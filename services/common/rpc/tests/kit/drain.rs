@@ -67,11 +67,7 @@ async fn old_connections_are_replaced_and_their_calls_go_on() {
     client.moderate_text(order("")).await.unwrap();
     let mut answers = client.stream_moderate_text(open_stream("tick")).await.unwrap().into_inner();
     tokio::time::sleep(Duration::from_millis(400)).await;
-    // tonic's client notices that a connection is going away by the first call that it can't send.
-    if let Err(status) = client.moderate_text(order("")).await {
-        assert_eq!(fault_of(&status).reason(), Reason::UpstreamUnavailable);
-        client.moderate_text(order("")).await.unwrap();
-    }
+    client.moderate_text(order("")).await.unwrap();
     for _ in 0..100 {
         within(1, answers.message()).await.unwrap().unwrap();
     }

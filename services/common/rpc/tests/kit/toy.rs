@@ -18,10 +18,14 @@ use atelier_proto::moderation::v1::{
     moderation_service_client::ModerationServiceClient,
     moderation_service_server::{ModerationService, ModerationServiceServer},
 };
-use atelier_rpc::{CallContext, ClientConfig, Listeners, Readiness, Server, ServerConfig, client, status};
+use atelier_rpc::{
+    CallContext, ClientConfig, Listeners, Readiness, Server, ServerConfig,
+    client::{self, Channel},
+    status,
+};
 use futures::{Stream, StreamExt as _, stream};
 use tokio::{sync::oneshot, task::JoinHandle};
-use tonic::{Request, Response, Status, Streaming, transport::Channel};
+use tonic::{Request, Response, Status, Streaming};
 
 pub(crate) type Client = ModerationServiceClient<Channel>;
 

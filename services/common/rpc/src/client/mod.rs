@@ -1,8 +1,12 @@
 //! Channels to upstream services.
 
+mod channel;
+
 use std::{fs, path::Path};
 
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
+
+pub use channel::Channel;
 
 use crate::{
     RpcError,
@@ -17,6 +21,11 @@ use crate::{
 /// # Errors
 /// The endpoint is no URI, or TLS files can't be read or used.
 pub fn channel(config: &ClientConfig) -> Result<Channel, RpcError> {
+    Ok(Channel::new(endpoint(config)?.connect_lazy()))
+}
+
+/// The endpoint with everything that a configuration says about connections.
+pub(crate) fn endpoint(config: &ClientConfig) -> Result<Endpoint, RpcError> {
     let fail = |source| RpcError::Endpoint { endpoint: config.endpoint.clone(), source };
     let mut endpoint = Endpoint::from_shared(config.endpoint.clone())
         .map_err(fail)?
@@ -34,7 +43,7 @@ pub fn channel(config: &ClientConfig) -> Result<Channel, RpcError> {
     } else if config.tls.is_some() {
         return Err(RpcError::Tls(format!("{} has TLS settings but is not https", config.endpoint)));
     }
-    Ok(endpoint.connect_lazy())
+    Ok(endpoint)
 }
 
 fn public() -> ClientTlsConfig {
