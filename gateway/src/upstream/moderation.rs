@@ -12,7 +12,7 @@ use atelier_core::{CategoryId, Fault, Reason, TenantId};
 use atelier_proto::moderation::v1::{self as proto, moderation_service_client::ModerationServiceClient};
 use atelier_rpc::{CallContext, client, fault_of};
 use futures::{FutureExt, future::BoxFuture};
-use tonic::{Status, transport::Channel};
+use tonic::Status;
 
 use crate::{
     config::ModerationConfig,
@@ -23,7 +23,7 @@ use crate::{
     upstream::PROBE_TIMEOUT,
 };
 
-pub(crate) type ModerationClient = ModerationServiceClient<Channel>;
+pub(crate) type ModerationClient = ModerationServiceClient<client::Channel>;
 
 /// Tries for one measurement at least, however few the services are: a queue that is full or a connection that broke
 /// is often past a moment later.

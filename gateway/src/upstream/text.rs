@@ -12,13 +12,13 @@ use arc_swap::ArcSwap;
 use atelier_core::{Fault, ModelId, ModelRef, Reason, TenantId};
 use atelier_proto::text::v1::{self as proto, text_service_client::TextServiceClient};
 use atelier_rpc::{CallContext, client, fault_of};
-use tonic::{Request, Response, Status, transport::Channel};
+use tonic::{Request, Response, Status};
 
 use crate::{
     config::TextUpstreamConfig, convert, error::GatewayError, metrics, router::Route, upstream::PROBE_TIMEOUT,
 };
 
-pub(crate) type TextClient = TextServiceClient<Channel>;
+pub(crate) type TextClient = TextServiceClient<client::Channel>;
 
 /// What a model can be asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
