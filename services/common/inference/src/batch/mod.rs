@@ -144,14 +144,18 @@ impl<M: BatchModel> Batcher<M> {
             deadline: ticket.deadline,
             payload: Job { input, reply },
         })?;
-        let mut place = Place { shared: &self.handle.shared, id, answered: false };
+        let mut place = Place { shared: &self.handle.shared, id, left_as: Some("left") };
         let answer = match ticket.deadline {
-            Some(deadline) => time::timeout_at(deadline.into(), answer)
-                .await
-                .map_err(|_| InferenceError::DeadlineExceeded)?,
+            Some(deadline) => match time::timeout_at(deadline.into(), answer).await {
+                Ok(answer) => answer,
+                Err(_) => {
+                    place.left_as = Some("deadline_exceeded");
+                    return Err(InferenceError::DeadlineExceeded);
+                }
+            },
             None => answer.await,
         };
-        place.answered = true;
+        place.left_as = None;
         answer.unwrap_or(Err(InferenceError::Closed))
     }
 
@@ -189,13 +193,14 @@ impl<M: BatchModel> Drop for Handle<M> {
 struct Place<'a, M: BatchModel> {
     shared: &'a Shared<M>,
     id: u64,
-    answered: bool,
+    /// How the metrics call it when the place is given up; `None` once the answer is there.
+    left_as: Option<&'static str>,
 }
 
 impl<M: BatchModel> Drop for Place<'_, M> {
     fn drop(&mut self) {
-        if !self.answered {
-            self.shared.leave(self.id);
+        if let Some(reason) = self.left_as {
+            self.shared.leave(self.id, reason);
         }
     }
 }

@@ -96,7 +96,7 @@ impl<M: BatchModel> Shared<M> {
     }
 
     /// A caller has gone: its item leaves the queue, or the run it is part of ends if it was the last one.
-    pub(super) fn leave(&self, id: u64) {
+    pub(super) fn leave(&self, id: u64, reason: &'static str) {
         let mut state = self.lock();
         let removed = state.former.remove(id);
         let depth = state.former.len();
@@ -110,7 +110,7 @@ impl<M: BatchModel> Shared<M> {
         drop(state);
         if removed.is_some() {
             metrics::queue_depth(self.name, depth);
-            metrics::rejected(self.name, "left");
+            metrics::rejected(self.name, reason);
         }
         if let Some(control) = abandoned {
             control.cancel();

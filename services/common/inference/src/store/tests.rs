@@ -46,7 +46,8 @@ fn the_revision_depends_on_the_content_alone() {
 
 #[test]
 fn a_bad_file_is_refused_by_name() {
-    let cases: [(&str, fn(&Path)); 4] = [
+    type Spoil = fn(&Path);
+    let cases: [(&str, Spoil); 4] = [
         ("8 bytes", |file| fs::write(file, "weights!").unwrap()),
         ("SHA-256", |file| fs::write(file, "weightz").unwrap()),
         ("6 bytes", |file| fs::write(file, "weight").unwrap()),

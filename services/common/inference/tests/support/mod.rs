@@ -3,12 +3,12 @@
 use atelier_inference::{ModelFolder, ModelStore, Runtime, RuntimeConfig};
 
 /// The runtime of this test process.
-pub fn runtime() -> Runtime {
+pub(crate) fn runtime() -> Runtime {
     Runtime::start(&RuntimeConfig::default()).unwrap_or_else(|error| panic!("{error}\n{HINT}"))
 }
 
 /// A model of the default store.
-pub fn model(id: &str) -> ModelFolder {
+pub(crate) fn model(id: &str) -> ModelFolder {
     ModelStore::default().open(id).unwrap_or_else(|error| panic!("{error}\n{HINT}"))
 }
 

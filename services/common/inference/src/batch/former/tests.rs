@@ -241,15 +241,15 @@ proptest! {
         let mut tokens = [0_usize; 3];
         let mut id = 0;
         for _ in 0..60 {
-            for (tenant, &length) in lengths.iter().enumerate() {
-                while former.waiting.iter().filter(|item| item.tenant == super::tests::tenant(tenant)).count() < 10 {
-                    former.push(item(id, tenant, length, now)).unwrap();
+            for (who, &length) in lengths.iter().enumerate() {
+                while former.waiting.iter().filter(|item| item.tenant == tenant(who)).count() < 10 {
+                    former.push(item(id, who, length, now)).unwrap();
                     id += 1;
                 }
             }
             for served in run(&mut former, now).unwrap().0 {
-                let tenant = (0..3).find(|&n| tenant(n) == served.tenant).unwrap();
-                tokens[tenant] += bucket(served.cost);
+                let who = (0..3).find(|&n| tenant(n) == served.tenant).unwrap();
+                tokens[who] += bucket(served.cost);
             }
         }
         let (most, least) = (tokens.iter().max().unwrap(), tokens.iter().min().unwrap());
