@@ -141,14 +141,15 @@ pub(crate) fn too_large(status: &Status) -> Option<Fault> {
 
 fn log(fault: &Fault) {
     let reason = fault.reason().as_str();
-    let Some(cause) = fault.source() else {
-        return tracing::debug!(reason, message = fault.message(), "call failed");
-    };
-    let cause = chain(cause);
+    let cause = fault.source().map(chain);
+    let (message, cause) = (fault.message(), cause.as_deref());
     if matches!(fault.reason(), Reason::Internal | Reason::ModelCorrupt) {
-        tracing::error!(reason, cause, "call failed");
+        tracing::error!(reason, message, cause, "call failed");
+    } else if cause.is_some() {
+        tracing::warn!(reason, message, cause, "call failed");
     } else {
-        tracing::warn!(reason, cause, "call failed");
+        // The caller's own doing; the metrics count it.
+        tracing::debug!(reason, message, "call failed");
     }
 }
 
