@@ -1,1 +1,72 @@
 //! The moderation service: measures text and pictures against a table of detectors.
+//!
+//! It measures and never decides: answers are scores, and what a score leads to is policy, which lives in the gateway.
+//! A request goes from [`service`] (checks, items side by side, conversion) to the [`moderator`] (which detectors take part)
+//! to the [`detector`]s (windows or pixels, batched runs) and back through [`scores`] (merging).
+//!
+//! A new model is one file and one line: see [`detector`].
+
+pub mod call;
+pub mod categories;
+pub mod config;
+mod convert;
+pub mod detector;
+pub mod error;
+pub mod image;
+mod metrics;
+pub mod moderator;
+pub mod scores;
+pub mod service;
+pub mod text;
+
+use std::{future::Future, sync::Arc};
+
+use anyhow::Context as _;
+use atelier_inference::Runtime;
+use atelier_proto::moderation::v1::moderation_service_server::ModerationServiceServer;
+use atelier_rpc::{Listeners, Server};
+use tokio_util::task::AbortOnDropHandle;
+
+pub use config::Config;
+pub use error::ModerationError;
+
+use crate::{detector::Loader, image::DecodePool, moderator::Moderator, service::Service};
+
+/// Loads the detectors, serves until `shutdown`, drains. Health is NOT_SERVING until every detector has measured something.
+///
+/// # Errors
+/// The configuration can't be, a model is missing or altered, or the server can't start.
+pub async fn serve(
+    config: Config,
+    listeners: Listeners,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<()> {
+    metrics::describe();
+    let settings = config.clone();
+    let loading = tokio::task::spawn_blocking(move || load(&settings));
+    let moderator = Arc::new(loading.await?.context("cannot load the detectors")?);
+
+    let service = Service::new(Arc::clone(&moderator), &config);
+    let server = Server::builder("atelier-moderation", &config.server)
+        .service(atelier_rpc::limited!(ModerationServiceServer::new(service), &config.server));
+    let ready = server.readiness();
+    let _warming = AbortOnDropHandle::new(tokio::spawn(async move {
+        match moderator.warm_up().await {
+            Ok(()) => ready.ready(),
+            Err(error) => tracing::error!(%error, "warm-up failed, the service stays unready"),
+        }
+    }));
+    server.serve(listeners, shutdown).await?;
+    Ok(())
+}
+
+/// Loads the configured detectors. Takes about a second, most of it reading and checking files.
+///
+/// # Errors
+/// The configuration can't be, or a model is missing, altered or not what its kind needs.
+pub fn load(config: &Config) -> Result<Moderator, ModerationError> {
+    let runtime = Runtime::start(&config.runtime)?;
+    let store = config.store();
+    let detectors = Loader { runtime: &runtime, store: &store, config }.open_all()?;
+    Ok(Moderator::new(detectors, DecodePool::new(config.blocking_jobs(), config.image.decode_memory_bytes)))
+}

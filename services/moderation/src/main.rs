@@ -1,2 +1,12 @@
-//! Starts the moderation binary.
-fn main() {}
+//! Starts the moderation service.
+
+use atelier_moderation::{Config, serve};
+use atelier_rpc::{Cli, Listeners, shutdown, telemetry};
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let Some(config) = Cli::read::<Config>("ATELIER_MODERATION")? else { return Ok(()) };
+    let _telemetry = telemetry::init("atelier-moderation", &config.telemetry)?;
+    let listeners = Listeners::bind(&config.server).await?;
+    serve(config, listeners, shutdown::signal()).await
+}

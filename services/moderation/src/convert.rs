@@ -1,0 +1,155 @@
+//! Between the API's messages and the domain's types.
+
+use std::fmt::Display;
+
+use atelier_core::{
+    CategoryId, Fault, ModelRef,
+    limits::{MAX_IMAGE_BYTES, MAX_ITEM_ID_BYTES, MAX_TEXT_BYTES},
+};
+use atelier_proto::{common::v1 as common, moderation::v1 as api};
+
+use crate::{categories::CategorySet, moderator::Modality, scores::Scores};
+
+/// The categories a request names; none named: all of the taxonomy.
+pub(crate) fn categories(names: &[String]) -> Result<CategorySet, Fault> {
+    if names.is_empty() {
+        return Ok(CategorySet::all());
+    }
+    let parsed = names.iter().enumerate().map(|(n, name)| {
+        name.parse::<CategoryId>()
+            .map_err(|error| Fault::invalid(format!("categories[{n}]"), error.to_string()))
+    });
+    parsed.collect()
+}
+
+/// The number of items of a batch.
+pub(crate) fn batch_size(items: usize, most: usize) -> Result<(), Fault> {
+    if (1..=most).contains(&items) {
+        return Ok(());
+    }
+    Err(Fault::invalid("items", format!("must be 1 to {most}, has {items}")))
+}
+
+/// The item of a message of a stream.
+pub(crate) fn required<T>(item: Option<T>, at: &str) -> Result<T, Fault> {
+    item.ok_or_else(|| Fault::invalid(at, "is required"))
+}
+
+/// A text item at this place of the request.
+pub(crate) fn check_text(item: &api::TextItem, at: impl Display) -> Result<(), Fault> {
+    check_id(&item.id, &at)?;
+    at_most(item.text.len(), MAX_TEXT_BYTES, || format!("{at}.text"))
+}
+
+/// A picture item at this place of the request; what is in the picture is checked when it is decoded.
+pub(crate) fn image_data(item: api::ImageItem, at: impl Display) -> Result<bytes::Bytes, Fault> {
+    check_id(&item.id, &at)?;
+    let Some(api::image_item::Source::Data(data)) = item.source else {
+        return Err(Fault::invalid(format!("{at}.data"), "is required"));
+    };
+    at_most(data.len(), MAX_IMAGE_BYTES, || format!("{at}.data"))?;
+    Ok(data)
+}
+
+fn check_id(id: &str, at: &impl Display) -> Result<(), Fault> {
+    at_most(id.len(), MAX_ITEM_ID_BYTES, || format!("{at}.id"))
+}
+
+fn at_most(bytes: usize, most: usize, field: impl Fn() -> String) -> Result<(), Fault> {
+    if bytes <= most {
+        return Ok(());
+    }
+    Err(Fault::invalid(field(), format!("must be at most {most} bytes, has {bytes}")))
+}
+
+pub(crate) fn scores(scores: Scores) -> api::Scores {
+    let category = |score: crate::scores::CategoryScore| api::CategoryScore {
+        category: score.category.to_string(),
+        score: score.score,
+        detector: score.detector.to_string(),
+    };
+    api::Scores {
+        categories: scores.categories.into_iter().map(category).collect(),
+        unsupported_categories: scores.unsupported.iter().map(|category| category.to_string()).collect(),
+        windows: scores.windows,
+    }
+}
+
+pub(crate) fn model(model: &ModelRef) -> common::ModelRef {
+    common::ModelRef { id: model.id.to_string(), revision: model.revision.to_string() }
+}
+
+pub(crate) fn detector((modality, named): (Modality, &ModelRef)) -> api::Detector {
+    let modality = match modality {
+        Modality::Text => api::Modality::Text,
+        Modality::Image => api::Modality::Image,
+    };
+    api::Detector { model: Some(model(named)), modality: modality.into() }
+}
+
+/// A fault as the answer to one item of a stream.
+pub(crate) fn item_error(fault: &Fault) -> api::ItemError {
+    api::ItemError {
+        reason: fault.reason().as_str().to_owned(),
+        message: fault.message().to_owned(),
+        field: fault.violations().first().map(|violation| violation.field.clone()).unwrap_or_default(),
+        retryable: fault.reason().is_retryable(),
+    }
+}
+
+/// An item's id as it is given back: an id that is too long is cut, so that its error does not grow with it.
+pub(crate) fn echo(mut id: String) -> String {
+    id.truncate(id.floor_char_boundary(MAX_ITEM_ID_BYTES));
+    id
+}
+
+#[cfg(test)]
+mod tests {
+    use atelier_core::Reason;
+
+    use super::*;
+
+    fn field(fault: Fault) -> String {
+        assert_eq!(fault.reason(), Reason::InvalidArgument);
+        fault.violations()[0].field.clone()
+    }
+
+    #[test]
+    fn categories_are_named_where_they_are_wrong() {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert_eq!(categories(&[]).unwrap(), CategorySet::all());
+        assert_eq!(
+            categories(&names(&["hate", "hate"])).unwrap().iter().collect::<Vec<_>>(),
+            [CategoryId::Hate]
+        );
+        assert_eq!(field(categories(&names(&["hate", "no", "none"])).unwrap_err()), "categories[1]");
+    }
+
+    #[test]
+    fn items_are_bounded_and_named() {
+        let text = |id: usize, text: usize| api::TextItem { id: "i".repeat(id), text: "t".repeat(text) };
+        assert!(check_text(&text(MAX_ITEM_ID_BYTES, MAX_TEXT_BYTES), "item").is_ok());
+        assert_eq!(field(check_text(&text(0, MAX_TEXT_BYTES + 1), "items[7]").unwrap_err()), "items[7].text");
+        assert_eq!(field(check_text(&text(MAX_ITEM_ID_BYTES + 1, 0), "item").unwrap_err()), "item.id");
+        let picture = |source| api::ImageItem { id: String::new(), source };
+        assert_eq!(field(image_data(picture(None), "items[0]").unwrap_err()), "items[0].data");
+        let huge = api::image_item::Source::Data(vec![0; MAX_IMAGE_BYTES + 1].into());
+        assert_eq!(field(image_data(picture(Some(huge)), "item").unwrap_err()), "item.data");
+        assert_eq!(field(batch_size(0, 5).unwrap_err()), "items");
+        assert_eq!(field(batch_size(6, 5).unwrap_err()), "items");
+    }
+
+    #[test]
+    fn ids_are_given_back_and_never_grow() {
+        assert_eq!(echo("a".to_owned()), "a");
+        assert_eq!(echo("é".repeat(MAX_ITEM_ID_BYTES)).len(), MAX_ITEM_ID_BYTES);
+        assert!(echo(format!("x{}", "é".repeat(MAX_ITEM_ID_BYTES))).len() < MAX_ITEM_ID_BYTES);
+    }
+
+    #[test]
+    fn item_errors_say_what_to_do() {
+        let error = item_error(&Fault::new(Reason::QueueFull, "full"));
+        assert!(error.retryable && error.field.is_empty() && error.reason == "QUEUE_FULL");
+        assert_eq!(item_error(&Fault::invalid("item.text", "must be less")).field, "item.text");
+    }
+}

@@ -1,0 +1,185 @@
+//! The table of detectors: which models measure which categories.
+//!
+//! To add a moderation model:
+//! 1. Write a file beside this one with `pub(super) const KIND: Kind`. Its `open` loads the model with the [`Loader`] and
+//!    returns a [`Detector`]: a [`TextDetector`] or an [`ImageDetector`] that says which categories it measures and
+//!    measures them, its runs going through an [`atelier_inference::Batcher`] (`nsfw.rs` is the shortest example).
+//! 2. Add its `KIND` to [`KINDS`].
+//! 3. Name it in the configuration: `detectors: [{ kind: <name of the kind>, model: <folder of the model> }]`.
+//!
+//! Nothing else knows the models: scores are merged by category, and what no detector measures is reported as
+//! unsupported by itself. A category that the taxonomy lacks is added in `atelier_core::category`.
+
+mod nsfw;
+mod text_heads;
+
+use std::{path::PathBuf, sync::Arc};
+
+use async_trait::async_trait;
+use atelier_core::{CategoryId, ModelId, ModelRef};
+use atelier_inference::{ModelFolder, ModelStore, Runtime};
+use image::RgbImage;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    call::Call, categories::CategorySet, config::Config, error::ModerationError, scores::Measurement,
+};
+
+/// All kinds of detectors.
+pub const KINDS: &[Kind] = &[text_heads::KIND, nsfw::KIND];
+
+/// A way of measuring that models can be loaded for.
+#[derive(Clone, Copy, Debug)]
+pub struct Kind {
+    /// Its name in the configuration.
+    pub name: &'static str,
+    /// Loads a model for it.
+    pub open: fn(&Loader<'_>, &DetectorConfig) -> Result<Detector, ModerationError>,
+}
+
+/// One line of the configuration's table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DetectorConfig {
+    /// Name of one of [`KINDS`].
+    pub kind: String,
+    /// The model: the name of its folder in the store.
+    pub model: ModelId,
+    /// A model folder outside the store. Default: none.
+    #[serde(default)]
+    pub path: Option<PathBuf>,
+    /// What the detector is used for. Default: everything that it measures.
+    #[serde(default)]
+    pub categories: Option<Vec<CategoryId>>,
+}
+
+/// What a kind needs to load a model.
+#[derive(Debug)]
+pub struct Loader<'a> {
+    /// The process's ONNX Runtime.
+    pub runtime: &'a Runtime,
+    /// Where models are.
+    pub store: &'a ModelStore,
+    /// The service's settings.
+    pub config: &'a Config,
+}
+
+/// A loaded detector.
+#[derive(Debug)]
+pub enum Detector {
+    /// Reads text.
+    Text(Arc<dyn TextDetector>),
+    /// Reads pictures.
+    Image(Arc<dyn ImageDetector>),
+}
+
+/// What a detector says about itself.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// The model that gives the detector its name.
+    pub model: ModelRef,
+    /// Further models that its scores come from.
+    pub parts: Vec<ModelRef>,
+    /// What it measures: one score of a [`Measurement`] each.
+    pub categories: CategorySet,
+}
+
+/// Measures text.
+#[async_trait]
+pub trait TextDetector: std::fmt::Debug + Send + Sync {
+    /// What it is.
+    fn about(&self) -> &About;
+
+    /// Measures a text of up to 1 MiB; one without anything to read has scores of 0 and no windows.
+    ///
+    /// # Errors
+    /// The text could not be measured. No error carries any of it.
+    async fn measure(&self, text: &str, call: &Call) -> Result<Measurement, ModerationError>;
+}
+
+/// Measures pictures.
+#[async_trait]
+pub trait ImageDetector: std::fmt::Debug + Send + Sync {
+    /// What it is.
+    fn about(&self) -> &About;
+
+    /// Reduces a picture to the bytes its model reads. Runs on a blocking thread; the picture is gone afterwards.
+    ///
+    /// # Errors
+    /// The picture can't be reduced.
+    fn prepare(&self, picture: &RgbImage) -> Result<Vec<u8>, ModerationError>;
+
+    /// Measures what [`ImageDetector::prepare`] returned.
+    ///
+    /// # Errors
+    /// The picture could not be measured.
+    async fn measure(&self, prepared: Vec<u8>, call: &Call) -> Result<Measurement, ModerationError>;
+}
+
+impl About {
+    /// All models that its scores come from.
+    pub fn models(&self) -> impl Iterator<Item = &ModelRef> {
+        std::iter::once(&self.model).chain(&self.parts)
+    }
+}
+
+impl Loader<'_> {
+    /// Loads all detectors of the configuration.
+    ///
+    /// # Errors
+    /// A kind is unknown, or a model is missing, corrupt or not what its kind needs.
+    pub fn open_all(&self) -> Result<Vec<Detector>, ModerationError> {
+        self.config.detectors.iter().map(|detector| self.open(detector)).collect()
+    }
+
+    fn open(&self, detector: &DetectorConfig) -> Result<Detector, ModerationError> {
+        let kind = KINDS.iter().find(|kind| kind.name == detector.kind).ok_or_else(|| {
+            let known: Vec<_> = KINDS.iter().map(|kind| kind.name).collect();
+            ModerationError::Config(format!(
+                "no detector kind {:?}; there are {}",
+                detector.kind,
+                known.join(", ")
+            ))
+        })?;
+        (kind.open)(self, detector)
+    }
+
+    /// The folder of a detector's model.
+    ///
+    /// # Errors
+    /// There is no such folder, or a file in it is missing or altered.
+    pub fn folder(&self, detector: &DetectorConfig) -> Result<ModelFolder, ModerationError> {
+        Ok(match &detector.path {
+            Some(path) => ModelFolder::open(path)?,
+            None => self.store.open(detector.model.as_str())?,
+        })
+    }
+}
+
+impl DetectorConfig {
+    /// A line that uses the model for everything that it measures.
+    ///
+    /// # Errors
+    /// `model` is no valid name.
+    pub fn new(kind: &Kind, model: &str) -> Result<Self, ModerationError> {
+        let model = ModelId::new(model).map_err(|error| ModerationError::Config(error.to_string()))?;
+        Ok(Self { kind: kind.name.to_owned(), model, path: None, categories: None })
+    }
+
+    /// The columns of the model's output that are used, with their categories.
+    fn columns(&self, measured: &[CategoryId]) -> Result<Vec<(usize, CategoryId)>, ModerationError> {
+        let wanted =
+            |category: &CategoryId| self.categories.as_ref().is_none_or(|all| all.contains(category));
+        let columns: Vec<_> = measured.iter().copied().enumerate().filter(|(_, c)| wanted(c)).collect();
+        let unmeasured = self.categories.iter().flatten().find(|category| !measured.contains(category));
+        match unmeasured {
+            Some(category) => Err(self.refuse(&format!("does not measure {category}"))),
+            None if columns.is_empty() => Err(self.refuse("is used for no category")),
+            None => Ok(columns),
+        }
+    }
+
+    fn refuse(&self, problem: &str) -> ModerationError {
+        ModerationError::Config(format!("detector {}: {problem}", self.model))
+    }
+}

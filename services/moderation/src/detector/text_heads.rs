@@ -1,0 +1,216 @@
+//! Small classification heads on a shared sentence encoder.
+//!
+//! The heads' folder has `model.onnx` (embedding f32 `[batch, dimensions]` -> scores f32 `[batch, categories]`) and
+//! `heads.json`: the encoder's model id and the categories, one for each column. The encoder's folder has `model.onnx` (token ids
+//! and attention mask -> sentence embedding) and `tokenizer.json`. Both run one after the other on one owner thread.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use atelier_core::CategoryId;
+use atelier_inference::{BatchModel, Batcher, InferenceError, Model, ModelFolder, RunControl, Tensor};
+use futures::{StreamExt, TryStreamExt, stream};
+use ndarray::Array2;
+use serde::Deserialize;
+
+use super::{About, Detector, DetectorConfig, Kind, Loader, TextDetector};
+use crate::{
+    call::Call,
+    error::ModerationError,
+    scores::Measurement,
+    text::{Tokenizer, WindowShape},
+};
+
+pub(super) const KIND: Kind = Kind { name: "text-heads", open };
+
+const IDS: &str = "input_ids";
+const MASK: &str = "attention_mask";
+/// A third input of encoders in the style of BERT; 0 for a single text.
+const TYPES: &str = "token_type_ids";
+
+/// `heads.json`.
+#[derive(Deserialize)]
+struct HeadsFile {
+    encoder: String,
+    categories: Vec<CategoryId>,
+}
+
+/// What the encoder's manifest says; the defaults are those of the E5 family.
+#[derive(Deserialize)]
+#[serde(default)]
+struct EncoderOptions {
+    prefix: String,
+    max_length: usize,
+}
+
+impl Default for EncoderOptions {
+    fn default() -> Self {
+        Self { prefix: "query: ".to_owned(), max_length: 512 }
+    }
+}
+
+#[derive(Debug)]
+struct TextHeads {
+    about: About,
+    categories: Vec<CategoryId>,
+    tokenizer: Tokenizer,
+    shape: WindowShape,
+    batcher: Batcher<EncoderAndHeads>,
+}
+
+/// What it takes to load the models once more.
+struct Recipe<'a> {
+    loader: &'a Loader<'a>,
+    encoder: &'a ModelFolder,
+    heads: &'a ModelFolder,
+    columns: Vec<usize>,
+    width: usize,
+    padding: u32,
+}
+
+/// The two models, with the names of their inputs and outputs.
+struct EncoderAndHeads {
+    encoder: Model,
+    embedding: String,
+    has_types: bool,
+    padding: u32,
+    heads: Model,
+    heads_input: String,
+    scores: String,
+    columns: Vec<usize>,
+}
+
+fn open(loader: &Loader<'_>, detector: &DetectorConfig) -> Result<Detector, ModerationError> {
+    let heads = loader.folder(detector)?;
+    let file: HeadsFile = heads.json("heads.json")?;
+    let encoder = loader.store.open(&file.encoder)?;
+    let options: EncoderOptions = encoder.options()?;
+
+    let (columns, categories): (Vec<_>, Vec<_>) = detector.columns(&file.categories)?.into_iter().unzip();
+    let settings = &loader.config.text;
+    let tokenizer =
+        Tokenizer::load(&encoder.file("tokenizer.json")?, &options.prefix, loader.config.blocking_jobs())?;
+    let window = settings.window_tokens.min(options.max_length).saturating_sub(tokenizer.frame().len());
+    let shape = WindowShape::new(window, settings.overlap_tokens)
+        .ok_or_else(|| detector.refuse("text.window_tokens leaves no room beside text.overlap_tokens"))?;
+
+    let recipe = Recipe {
+        loader,
+        encoder: &encoder,
+        heads: &heads,
+        columns,
+        width: file.categories.len(),
+        padding: tokenizer.padding(),
+    };
+    let models = (0..settings.instances.max(1)).map(|_| recipe.load()).collect::<Result<Vec<_>, _>>()?;
+    let batcher = Batcher::start(KIND.name, &settings.batch, models)?;
+    let about = About {
+        model: heads.model().clone(),
+        parts: vec![encoder.model().clone()],
+        categories: categories.iter().copied().collect(),
+    };
+    Ok(Detector::Text(Arc::new(TextHeads { about, categories, tokenizer, shape, batcher })))
+}
+
+#[async_trait]
+impl TextDetector for TextHeads {
+    fn about(&self) -> &About {
+        &self.about
+    }
+
+    async fn measure(&self, text: &str, call: &Call) -> Result<Measurement, ModerationError> {
+        let tokens = self.tokenizer.tokens(text).await?;
+        if tokens.is_empty() {
+            return Ok(Measurement::nothing(&self.categories));
+        }
+        let run = |range| call.submit(&self.batcher, self.tokenizer.frame().window(&tokens, range));
+        let mut runs = stream::iter(self.shape.ranges(tokens.len()).map(run)).buffer_unordered(call.width());
+        let mut measured = Measurement::default();
+        while let Some(scores) = runs.try_next().await? {
+            measured
+                .add_window(&self.categories, &scores)
+                .map_err(|source| ModerationError::Score { detector: self.about.model.id.clone(), source })?;
+        }
+        Ok(measured)
+    }
+}
+
+impl Recipe<'_> {
+    fn load(&self) -> Result<EncoderAndHeads, ModerationError> {
+        let (runtime, session) = (self.loader.runtime, &self.loader.config.session);
+        let encoder = Model::load(runtime, self.encoder, session)?;
+        let heads = Model::load(runtime, self.heads, session)?;
+        let has = |name: &str| encoder.inputs().iter().any(|input| input.name == name);
+        if !has(IDS) || !has(MASK) {
+            return Err(unfit(self.encoder, format!("the graph must have the inputs {IDS} and {MASK}")));
+        }
+        let has_types = has(TYPES);
+        let embedding = encoder.outputs().iter().find(|output| output.dimensions.len() == 2);
+        let embedding =
+            embedding.ok_or_else(|| unfit(self.encoder, "no output is one vector a text".to_owned()))?;
+        let ([input], [output]) = (heads.inputs(), heads.outputs()) else {
+            return Err(unfit(self.heads, "the graph must have one input and one output".to_owned()));
+        };
+        let differ = |a: Option<&Option<usize>>, b: Option<usize>| matches!((a, b), (Some(Some(a)), Some(b)) if *a != b);
+        if differ(output.dimensions.last(), Some(self.width)) {
+            return Err(unfit(
+                self.heads,
+                format!("heads.json names {} categories, the graph has others", self.width),
+            ));
+        }
+        if differ(input.dimensions.last(), embedding.dimensions[1]) {
+            let problem = format!("the heads do not read embeddings of {}", self.encoder.id());
+            return Err(unfit(self.heads, problem));
+        }
+        Ok(EncoderAndHeads {
+            embedding: embedding.name.clone(),
+            heads_input: input.name.clone(),
+            scores: output.name.clone(),
+            padding: self.padding,
+            has_types,
+            columns: self.columns.clone(),
+            encoder,
+            heads,
+        })
+    }
+}
+
+fn unfit(folder: &ModelFolder, problem: String) -> ModerationError {
+    ModerationError::ModelFolder { model: folder.id().clone(), problem }
+}
+
+impl BatchModel for EncoderAndHeads {
+    type Input = Vec<u32>;
+    type Output = Vec<f32>;
+
+    fn cost(window: &Vec<u32>) -> usize {
+        window.len()
+    }
+
+    fn run(&mut self, batch: &[Vec<u32>], control: &RunControl) -> Result<Vec<Vec<f32>>, InferenceError> {
+        let longest = batch.iter().map(Vec::len).max().unwrap_or(0);
+        let mut ids = Array2::from_elem((batch.len(), longest), i64::from(self.padding));
+        let mut mask = Array2::zeros((batch.len(), longest));
+        for (row, window) in batch.iter().enumerate() {
+            for (column, id) in window.iter().enumerate() {
+                ids[[row, column]] = i64::from(*id);
+                mask[[row, column]] = 1_i64;
+            }
+        }
+        let mut inputs = vec![(IDS, Tensor::from(ids)), (MASK, Tensor::from(mask))];
+        if self.has_types {
+            inputs.push((TYPES, Tensor::from(Array2::<i64>::zeros((batch.len(), longest)))));
+        }
+        let embeddings = self.encoder.run(&inputs, &[&self.embedding], control)?;
+        let inputs: Vec<_> =
+            embeddings.into_iter().map(|embedding| (self.heads_input.as_str(), embedding)).collect();
+        let scores = self.heads.run(&inputs, &[&self.scores], control)?;
+        let rows = scores.into_iter().next().map(Tensor::into_f32).transpose()?.unwrap_or_default();
+        let row = |row: ndarray::ArrayViewD<'_, f32>| {
+            let columns = self.columns.iter().map(|column| row.get(*column).copied());
+            columns.collect::<Option<Vec<f32>>>()
+        };
+        let narrow = || InferenceError::InvalidRun("the heads wrote fewer scores than categories".to_owned());
+        rows.outer_iter().map(|scores| row(scores).ok_or_else(narrow)).collect()
+    }
+}

@@ -1,0 +1,218 @@
+//! Decoding pictures that a stranger sent.
+//!
+//! The format is sniffed from the bytes. Nothing is allocated for pixels before the declared size has been checked, so a small
+//! file that declares a huge picture costs nothing. Transparent pixels are laid on white, as most viewers show them.
+//! EXIF orientation is ignored: a picture is measured as it is stored.
+
+use atelier_core::limits::{MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS};
+use image::{DynamicImage, ImageError, RgbImage};
+
+use super::header::{Format, Header};
+
+/// Why bytes are no picture that may be decoded. The texts are for the caller and tell nothing about the content.
+#[derive(Debug, thiserror::Error)]
+pub enum PictureError {
+    /// No bytes.
+    #[error("must not be empty")]
+    Empty,
+    /// More bytes than a picture may have.
+    #[error("must be at most {MAX_IMAGE_BYTES} bytes, has {bytes}")]
+    TooManyBytes {
+        /// Size of the picture.
+        bytes: usize,
+    },
+    /// The first bytes belong to no format that is decoded.
+    #[error("must be a PNG, JPEG, WebP, GIF or BMP picture")]
+    UnknownFormat,
+    /// The picture declares more pixels than are decoded, or none.
+    #[error("must have 1 to {MAX_IMAGE_PIXELS} pixels, declares {width} x {height}")]
+    Pixels {
+        /// Declared width.
+        width: u32,
+        /// Declared height.
+        height: u32,
+    },
+    /// The format is known and what follows breaks its rules or ends too soon.
+    #[error("is not a whole and valid {} picture", format.name())]
+    Malformed {
+        /// The sniffed format.
+        format: Format,
+        /// What the decoder met.
+        source: Option<ImageError>,
+    },
+}
+
+/// Decodes the first frame to RGB of 8 bits, transparency laid on white.
+///
+/// # Errors
+/// The bytes break the rules of their format, end too soon, or hold more pixels than they declared.
+pub fn decode(data: &[u8], header: &Header) -> Result<RgbImage, PictureError> {
+    // The decoders bound their own memory too, at 512 MiB: a file that shows its decoder another size than it showed us is
+    // caught there or below.
+    let format = header.format;
+    let picture = image::load_from_memory(data)
+        .map_err(|source| PictureError::Malformed { format, source: Some(source) })?;
+    if (picture.width(), picture.height()) != (header.width, header.height) {
+        return Err(PictureError::Malformed { format, source: None });
+    }
+    Ok(on_white(picture))
+}
+
+fn on_white(picture: DynamicImage) -> RgbImage {
+    if !picture.color().has_alpha() {
+        return picture.into_rgb8();
+    }
+    let picture = picture.into_rgba8();
+    let mut out = RgbImage::new(picture.width(), picture.height());
+    for (to, from) in out.pixels_mut().zip(picture.pixels()) {
+        let [colours @ .., alpha] = from.0;
+        to.0 = colours.map(|colour| over_white(colour, alpha));
+    }
+    out
+}
+
+/// One channel of a pixel over white, rounded to nearest.
+fn over_white(colour: u8, alpha: u8) -> u8 {
+    let (colour, alpha) = (u32::from(colour), u32::from(alpha));
+    let sum = colour * alpha + 255 * (255 - alpha);
+    u8::try_from((sum + 127) / 255).unwrap_or(u8::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use image::{ImageBuffer, ImageFormat, Rgb, Rgba};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const FORMATS: [ImageFormat; 5] =
+        [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP, ImageFormat::Gif, ImageFormat::Bmp];
+
+    fn read(data: &[u8]) -> Result<RgbImage, PictureError> {
+        decode(data, &Header::read(data)?)
+    }
+
+    fn encoded(picture: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+        let mut bytes = Cursor::new(Vec::new());
+        picture.write_to(&mut bytes, format).unwrap();
+        bytes.into_inner()
+    }
+
+    fn gradient(width: u32, height: u32) -> DynamicImage {
+        let pixel = |x, y| Rgb([(x * 7 % 256) as u8, (y * 5 % 256) as u8, ((x + y) % 256) as u8]);
+        DynamicImage::ImageRgb8(ImageBuffer::from_fn(width, height, pixel))
+    }
+
+    /// A PNG of one chunk: the header, with a right checksum.
+    fn png_header(width: u32, height: u32) -> Vec<u8> {
+        let mut chunk = b"IHDR".to_vec();
+        chunk.extend(width.to_be_bytes());
+        chunk.extend(height.to_be_bytes());
+        chunk.extend([8, 6, 0, 0, 0]);
+        let crc = !chunk.iter().fold(u32::MAX, |crc, byte| {
+            (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 * (crc & 1)))
+        });
+        let mut file = b"\x89PNG\r\n\x1a\n\0\0\0\x0d".to_vec();
+        file.extend(chunk);
+        file.extend(crc.to_be_bytes());
+        file.extend(b"\0\0\0\x04IDAT\0\0\0\0\0\0\0\0");
+        file
+    }
+
+    #[test]
+    fn all_formats_are_read_by_their_bytes() {
+        let picture = gradient(37, 23);
+        for format in FORMATS {
+            let data = encoded(&picture, format);
+            let ours = read(&data).unwrap_or_else(|error| panic!("{format:?}: {error}"));
+            assert_eq!(ours.dimensions(), (37, 23), "{format:?}");
+            if !matches!(format, ImageFormat::Jpeg | ImageFormat::Gif) {
+                assert_eq!(&ours, picture.as_rgb8().unwrap(), "{format:?} is lossless");
+            }
+        }
+    }
+
+    #[test]
+    fn transparency_is_laid_on_white() {
+        let alphas = [0, 128, 255];
+        let pixel = |x: u32, _| Rgba([200, 0, 10, alphas[x as usize]]);
+        let picture = DynamicImage::ImageRgba8(ImageBuffer::from_fn(3, 1, pixel));
+        let ours = read(&encoded(&picture, ImageFormat::Png)).unwrap();
+        let pixels: Vec<_> = ours.pixels().map(|pixel| pixel.0).collect();
+        assert_eq!(pixels, [[255, 255, 255], [227, 127, 132], [200, 0, 10]]);
+    }
+
+    #[test]
+    fn declared_size_is_checked_before_memory_is_taken() {
+        for (width, height) in [(100_000, 100_000), (u32::MAX >> 1, 1), (8_001, 8_000)] {
+            let error = Header::read(&png_header(width, height)).unwrap_err();
+            assert!(matches!(error, PictureError::Pixels { .. }), "{width} x {height}: {error:?}");
+        }
+        let mut bomb = encoded(&gradient(2, 2), ImageFormat::Gif);
+        bomb[6..10].copy_from_slice(&[0xff; 4]);
+        assert!(matches!(Header::read(&bomb), Err(PictureError::Pixels { width: 65_535, height: 65_535 })));
+        // A huge frame on a small screen.
+        let mut bomb = encoded(&gradient(2, 2), ImageFormat::Gif);
+        let frame = bomb.windows(5).rposition(|bytes| bytes == [0x2c, 0, 0, 0, 0]).unwrap() + 5;
+        bomb[frame..frame + 4].copy_from_slice(&[0xff; 4]);
+        assert!(matches!(read(&bomb), Err(PictureError::Malformed { .. })));
+    }
+
+    #[test]
+    fn what_is_no_picture_is_named() {
+        assert!(matches!(read(b""), Err(PictureError::Empty)));
+        assert!(matches!(read(b"%PDF-1.7 and so on"), Err(PictureError::UnknownFormat)));
+        assert!(matches!(read(&vec![0; MAX_IMAGE_BYTES + 1]), Err(PictureError::TooManyBytes { .. })));
+        assert!(matches!(
+            read(&png_header(0, 5)),
+            Err(PictureError::Pixels { .. } | PictureError::Malformed { .. })
+        ));
+        assert!(matches!(read(&png_header(5, 5)), Err(PictureError::Malformed { format: Format::Png, .. })));
+    }
+
+    #[test]
+    fn a_truncated_png_is_refused() {
+        let whole = encoded(&gradient(64, 64), ImageFormat::Png);
+        for end in [9, 40, whole.len() / 2] {
+            assert!(
+                matches!(read(&whole[..end]), Err(PictureError::Malformed { format: Format::Png, .. })),
+                "{end}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn random_bytes_after_a_signature_never_panic(
+            format in 0_usize..FORMATS.len(),
+            tail in proptest::collection::vec(any::<u8>(), 0..300),
+        ) {
+            let signature: &[u8] = [
+                b"\x89PNG\r\n\x1a\n".as_slice(), b"\xff\xd8\xff", b"RIFF\x40\0\0\0WEBPVP8 ", b"GIF89a", b"BM",
+            ][format];
+            if let Ok(picture) = read(&[signature, &tail].concat()) {
+                prop_assert!(u64::from(picture.width()) * u64::from(picture.height()) <= MAX_IMAGE_PIXELS);
+            }
+        }
+
+        #[test]
+        fn damaged_pictures_never_panic(
+            format in 0_usize..FORMATS.len(),
+            damage in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..6),
+        ) {
+            let mut data = encoded(&gradient(24, 24), FORMATS[format]);
+            for (at, byte) in damage {
+                let at = at.index(data.len());
+                data[at] = byte;
+            }
+            if let Ok(header) = Header::read(&data) {
+                // Declared sizes that damage made large are honest work for a decoder and only slow the test.
+                if header.memory() < 64 << 20 {
+                    let _ = decode(&data, &header);
+                }
+            }
+        }
+    }
+}

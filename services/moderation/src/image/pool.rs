@@ -1,0 +1,97 @@
+//! Decoding off the async workers, with bounds on threads and on memory.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use image::RgbImage;
+use tokio::sync::Semaphore;
+
+use super::{decode, header::Header};
+use crate::error::ModerationError;
+
+/// Pictures that need no more than this are decoded without asking for memory: 16 MiB, a picture of about one megapixel.
+const SMALL: u64 = 16 << 20;
+/// Memory is shared out in these units, in bytes.
+const UNIT: u64 = 1 << 20;
+
+/// Where pictures are decoded.
+#[derive(Clone, Debug)]
+pub struct DecodePool {
+    jobs: Arc<Semaphore>,
+    memory: Arc<Semaphore>,
+    units: u32,
+}
+
+impl DecodePool {
+    /// `jobs` pictures are decoded at once; those that are large share `memory_bytes`. A picture that needs more than all of it waits
+    /// until it is alone.
+    #[must_use]
+    pub fn new(jobs: usize, memory_bytes: u64) -> Self {
+        let units = u32::try_from(memory_bytes / UNIT).unwrap_or(u32::MAX).clamp(1, 1 << 20);
+        let memory = Semaphore::new(usize::try_from(units).unwrap_or(1));
+        Self { jobs: Arc::new(Semaphore::new(jobs.max(1))), memory: Arc::new(memory), units }
+    }
+
+    /// Decodes a picture and reduces it to what `reduce` keeps; the decoded picture itself lives no longer than that.
+    ///
+    /// # Errors
+    /// The bytes are no picture that may be decoded, or `reduce` failed.
+    pub async fn decode<T, F>(&self, data: Bytes, reduce: F) -> Result<T, ModerationError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&RgbImage) -> Result<T, ModerationError> + Send + 'static,
+    {
+        let header = Header::read(&data)?;
+        // The semaphores are never closed, so there always is a permit.
+        let memory = match header.memory() {
+            0..=SMALL => None,
+            large => {
+                let units = u32::try_from(large.div_ceil(UNIT)).unwrap_or(u32::MAX).min(self.units);
+                Arc::clone(&self.memory).acquire_many_owned(units).await.ok()
+            }
+        };
+        let job = Arc::clone(&self.jobs).acquire_owned().await.ok();
+        let work = move || {
+            let _permits = (memory, job);
+            reduce(&decode(&data, &header)?)
+        };
+        tokio::task::spawn_blocking(work).await?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use futures::future::join_all;
+    use image::{DynamicImage, ImageFormat};
+
+    use super::*;
+    use crate::image::PictureError;
+
+    fn png(width: u32, height: u32) -> Bytes {
+        let mut bytes = Cursor::new(Vec::new());
+        DynamicImage::new_rgb8(width, height).write_to(&mut bytes, ImageFormat::Png).unwrap();
+        bytes.into_inner().into()
+    }
+
+    #[tokio::test]
+    async fn large_pictures_share_the_memory_and_all_get_through() {
+        let pool = DecodePool::new(2, 30 << 20);
+        let (small, large) = (png(20, 10), png(1_500, 1_200));
+        let side = |picture: &RgbImage| Ok(picture.dimensions());
+        let all = (0..12).map(|n| pool.decode(if n % 2 == 0 { small.clone() } else { large.clone() }, side));
+        let sizes = join_all(all).await.into_iter().collect::<Result<Vec<_>, _>>().unwrap();
+        assert_eq!(sizes[..2], [(20, 10), (1_500, 1_200)]);
+        assert_eq!((pool.jobs.available_permits(), pool.memory.available_permits()), (2, 30));
+    }
+
+    #[tokio::test]
+    async fn a_refused_picture_gives_its_place_back() {
+        let pool = DecodePool::new(1, 1 << 20);
+        for _ in 0..3 {
+            let refused = pool.decode(Bytes::from_static(b"no picture"), |_| Ok(())).await;
+            assert!(matches!(refused, Err(ModerationError::Picture(PictureError::UnknownFormat))));
+        }
+    }
+}

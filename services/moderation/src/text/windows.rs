@@ -1,0 +1,75 @@
+//! Cutting a long run of tokens into overlapping windows.
+
+use std::ops::Range;
+
+/// How text is cut: windows of `content` tokens, neighbours sharing at least `overlap`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WindowShape {
+    content: usize,
+    overlap: usize,
+}
+
+impl WindowShape {
+    /// `None` unless windows hold at least one token and move on by at least one.
+    #[must_use]
+    pub const fn new(content: usize, overlap: usize) -> Option<Self> {
+        if content > overlap { Some(Self { content, overlap }) } else { None }
+    }
+
+    /// How many windows cover `tokens`.
+    #[must_use]
+    pub const fn count(self, tokens: usize) -> usize {
+        match tokens {
+            0 => 0,
+            n if n <= self.content => 1,
+            n => 1 + (n - self.content).div_ceil(self.content - self.overlap),
+        }
+    }
+
+    /// The windows over `tokens`. Each but a lone one is full: the last is moved back to the end instead of being cut short,
+    /// because a classifier reads a stump of a sentence badly.
+    pub fn ranges(self, tokens: usize) -> impl ExactSizeIterator<Item = Range<usize>> {
+        let length = self.content.min(tokens);
+        (0..self.count(tokens)).map(move |n| {
+            let start = (n * (self.content - self.overlap)).min(tokens - length);
+            start..start + length
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn windows_move_on() {
+        assert!(WindowShape::new(8, 8).is_none());
+        assert!(WindowShape::new(0, 0).is_none());
+        let shape = WindowShape::new(8, 2).unwrap();
+        assert_eq!(shape.ranges(0).count(), 0);
+        assert_eq!(shape.ranges(8).collect::<Vec<_>>(), [0..8]);
+        assert_eq!(shape.ranges(9).collect::<Vec<_>>(), [0..8, 1..9]);
+        assert_eq!(shape.ranges(15).collect::<Vec<_>>(), [0..8, 6..14, 7..15]);
+    }
+
+    proptest! {
+        #[test]
+        fn every_token_is_read_and_every_cut_is_overlapped(
+            content in 1_usize..64, overlap in 0_usize..64, tokens in 0_usize..2_000,
+        ) {
+            prop_assume!(overlap < content);
+            let shape = WindowShape::new(content, overlap).unwrap();
+            let ranges: Vec<_> = shape.ranges(tokens).collect();
+            prop_assert_eq!(ranges.len(), shape.count(tokens));
+            prop_assert_eq!(ranges.first().map_or(0, |r| r.start), 0);
+            prop_assert_eq!(ranges.last().map_or(0, |r| r.end), tokens);
+            for pair in ranges.windows(2) {
+                prop_assert!(pair[0].start < pair[1].start && pair[0].end < pair[1].end);
+                prop_assert!(pair[0].end - pair[1].start >= overlap);
+            }
+            prop_assert!(ranges.iter().all(|r| r.len() == content.min(tokens)));
+        }
+    }
+}
