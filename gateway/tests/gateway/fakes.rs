@@ -1,0 +1,355 @@
+//! Scripted upstreams: a text service that writes given tokens at a given pace, and a moderation service that scores by
+//! keyword and can be switched off.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use atelier_core::{CategoryId, Fault, Reason};
+use atelier_proto::{
+    common::v1 as common,
+    moderation::v1::{self as moderation, moderation_service_server::ModerationService},
+    text::v1::{self as text, text_service_server::TextService},
+};
+use atelier_rpc::{CallContext, status};
+use futures::{StreamExt, stream::BoxStream};
+use tonic::{Request, Response, Status, Streaming};
+
+/// What a fake text service does.
+#[derive(Default)]
+pub struct Script {
+    pub tokens: Mutex<Vec<String>>,
+    pub pace: Mutex<Duration>,
+    pub fault: Mutex<Option<fn() -> Fault>>,
+    /// Streams that are open.
+    pub open: AtomicUsize,
+    /// Tokens that were handed out, over all calls.
+    pub written: AtomicUsize,
+    /// Tenant, request id and whether there was a deadline, of the last call.
+    pub seen: Mutex<Option<(String, String, bool)>>,
+}
+
+#[derive(Clone, Default)]
+pub struct FakeText(pub Arc<Script>);
+
+impl FakeText {
+    /// Lets it write this text, a word and its blank being a token.
+    pub fn write(&self, text: &str, pace: Duration) {
+        *self.0.tokens.lock().unwrap() = text.split_inclusive(' ').map(str::to_owned).collect();
+        *self.0.pace.lock().unwrap() = pace;
+    }
+
+    fn begin<T>(&self, request: &Request<T>) -> Result<BoxStream<'static, Event>, Status> {
+        let context = CallContext::of(request);
+        let seen = (context.tenant.to_string(), context.request_id.to_string(), context.deadline.is_some());
+        *self.0.seen.lock().unwrap() = Some(seen);
+        if let Some(fault) = *self.0.fault.lock().unwrap() {
+            return Err(status(fault()));
+        }
+        let (tokens, pace) = (self.0.tokens.lock().unwrap().clone(), *self.0.pace.lock().unwrap());
+        let open = Open::new(Arc::clone(&self.0));
+        let total = tokens.len();
+        let deltas = futures::stream::iter(tokens.into_iter().enumerate()).then(move |(n, text)| {
+            let script = Arc::clone(&open.0);
+            async move {
+                tokio::time::sleep(pace).await;
+                script.written.fetch_add(1, Ordering::SeqCst);
+                Event::Delta(text::Delta { text, completion_tokens: n as u32 + 1 })
+            }
+        });
+        let end = futures::stream::once(async move { Event::Completion(completion(total as u32)) });
+        Ok(deltas.chain(end).boxed())
+    }
+}
+
+enum Event {
+    Delta(text::Delta),
+    Completion(text::Completion),
+}
+
+struct Open(Arc<Script>);
+
+impl Open {
+    fn new(script: Arc<Script>) -> Self {
+        script.open.fetch_add(1, Ordering::SeqCst);
+        Self(script)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+fn generator() -> common::ModelRef {
+    common::ModelRef { id: "writer".to_owned(), revision: "0123456789ab".to_owned() }
+}
+
+fn completion(tokens: u32) -> text::Completion {
+    text::Completion {
+        model: Some(generator()),
+        finish_reason: common::FinishReason::Stop.into(),
+        seed: 7,
+        usage: Some(common::Usage { prompt_tokens: 3, completion_tokens: tokens, total_tokens: tokens + 3 }),
+        ..Default::default()
+    }
+}
+
+#[tonic::async_trait]
+impl TextService for FakeText {
+    type StreamChatStream = BoxStream<'static, Result<text::StreamChatResponse, Status>>;
+    type StreamGenerateStream = BoxStream<'static, Result<text::StreamGenerateResponse, Status>>;
+    type StreamEmbedStream = BoxStream<'static, Result<text::StreamEmbedResponse, Status>>;
+
+    async fn stream_chat(
+        &self,
+        request: Request<text::StreamChatRequest>,
+    ) -> Result<Response<Self::StreamChatStream>, Status> {
+        use text::stream_chat_response::Event as To;
+        let events = self.begin(&request)?.map(|event| {
+            let event = match event {
+                Event::Delta(delta) => To::Delta(delta),
+                Event::Completion(completion) => To::Completion(completion),
+            };
+            Ok(text::StreamChatResponse { event: Some(event) })
+        });
+        Ok(Response::new(events.boxed()))
+    }
+
+    async fn stream_generate(
+        &self,
+        request: Request<text::StreamGenerateRequest>,
+    ) -> Result<Response<Self::StreamGenerateStream>, Status> {
+        use text::stream_generate_response::Event as To;
+        let events = self.begin(&request)?.map(|event| {
+            let event = match event {
+                Event::Delta(delta) => To::Delta(delta),
+                Event::Completion(completion) => To::Completion(completion),
+            };
+            Ok(text::StreamGenerateResponse { event: Some(event) })
+        });
+        Ok(Response::new(events.boxed()))
+    }
+
+    async fn chat(&self, _: Request<text::ChatRequest>) -> Result<Response<text::ChatResponse>, Status> {
+        Err(Status::unimplemented("the gateway streams from its upstreams"))
+    }
+
+    async fn generate(
+        &self,
+        _: Request<text::GenerateRequest>,
+    ) -> Result<Response<text::GenerateResponse>, Status> {
+        Err(Status::unimplemented("the gateway streams from its upstreams"))
+    }
+
+    async fn tokenize(
+        &self,
+        request: Request<text::TokenizeRequest>,
+    ) -> Result<Response<text::TokenizeResponse>, Status> {
+        let text = request.into_inner().text;
+        let end_byte = text.len() as u32;
+        let token = text::Token { id: 1, text, start_byte: 0, end_byte };
+        Ok(Response::new(text::TokenizeResponse { tokens: vec![token], model: Some(generator()) }))
+    }
+
+    async fn detokenize(
+        &self,
+        request: Request<text::DetokenizeRequest>,
+    ) -> Result<Response<text::DetokenizeResponse>, Status> {
+        let text = format!("{:?}", request.into_inner().token_ids);
+        Ok(Response::new(text::DetokenizeResponse { text, model: Some(generator()) }))
+    }
+
+    async fn embed(
+        &self,
+        request: Request<text::EmbedRequest>,
+    ) -> Result<Response<text::EmbedResponse>, Status> {
+        let request = request.into_inner();
+        let embedding = || text::Embedding { values: vec![1.0], truncated: false };
+        let embeddings = request.texts.iter().map(|_| embedding()).collect();
+        let model = Some(common::ModelRef { id: request.model, revision: String::new() });
+        Ok(Response::new(text::EmbedResponse { embeddings, model, usage: None }))
+    }
+
+    async fn stream_embed(
+        &self,
+        request: Request<Streaming<text::StreamEmbedRequest>>,
+    ) -> Result<Response<Self::StreamEmbedStream>, Status> {
+        let answers = request.into_inner().map(|item| {
+            let item = item?;
+            let model = Some(common::ModelRef { id: item.model, revision: String::new() });
+            Ok(text::StreamEmbedResponse { id: item.id, embedding: None, model, usage: None })
+        });
+        Ok(Response::new(answers.boxed()))
+    }
+
+    async fn list_models(
+        &self,
+        _: Request<text::ListModelsRequest>,
+    ) -> Result<Response<text::ListModelsResponse>, Status> {
+        let model = |id: &str, task: common::ModelTask| common::Model {
+            id: id.to_owned(),
+            revision: "0123456789ab".to_owned(),
+            tasks: vec![task.into()],
+            context_length: 2048,
+            ..Default::default()
+        };
+        let models = vec![
+            model("encoder", common::ModelTask::TextEmbedding),
+            model("writer", common::ModelTask::TextGeneration),
+        ];
+        Ok(Response::new(text::ListModelsResponse { models }))
+    }
+
+    async fn get_model(
+        &self,
+        _: Request<text::GetModelRequest>,
+    ) -> Result<Response<text::GetModelResponse>, Status> {
+        Err(Status::unimplemented("the gateway lists"))
+    }
+}
+
+/// What a fake moderation service does.
+#[derive(Default)]
+pub struct Rules {
+    /// No answers while this is set.
+    pub down: AtomicBool,
+    pub delay: Mutex<Duration>,
+    /// All texts that were measured, in their order.
+    pub texts: Mutex<Vec<String>>,
+}
+
+#[derive(Clone, Default)]
+pub struct FakeModeration(pub Arc<Rules>);
+
+/// Category and score that a word stands for.
+const WORDS: [(&str, CategoryId, f32); 3] = [
+    ("BLOCKME", CategoryId::Hate, 0.95),
+    ("FLAGME", CategoryId::Hate, 0.6),
+    ("SPLIT\nME", CategoryId::Violence, 0.99),
+];
+
+impl FakeModeration {
+    pub fn switch_off(&self, off: bool) {
+        self.0.down.store(off, Ordering::SeqCst);
+    }
+
+    pub fn take(&self, delay: Duration) {
+        *self.0.delay.lock().unwrap() = delay;
+    }
+
+    async fn answer(&self) -> Result<(), Status> {
+        let delay = *self.0.delay.lock().unwrap();
+        tokio::time::sleep(delay).await;
+        if self.0.down.load(Ordering::SeqCst) {
+            return Err(status(Fault::new(Reason::UpstreamUnavailable, "switched off")));
+        }
+        Ok(())
+    }
+
+    fn scores(text: &str, asked: &[String]) -> moderation::Scores {
+        let wanted = |category: CategoryId| asked.is_empty() || asked.iter().any(|a| a == category.as_str());
+        let supported = [CategoryId::Hate, CategoryId::Violence];
+        let score = |category: CategoryId| {
+            let found = WORDS.iter().filter(|(word, of, _)| *of == category && text.contains(word));
+            moderation::CategoryScore {
+                category: category.as_str().to_owned(),
+                score: found.map(|(_, _, score)| *score).fold(0.01, f32::max),
+                detector: "keywords".to_owned(),
+            }
+        };
+        let unsupported = CategoryId::ALL.iter().copied().filter(|c| wanted(*c) && !supported.contains(c));
+        moderation::Scores {
+            categories: supported.into_iter().filter(|c| wanted(*c)).map(score).collect(),
+            unsupported_categories: unsupported.map(|category| category.as_str().to_owned()).collect(),
+            windows: 1,
+        }
+    }
+
+    fn models() -> Vec<common::ModelRef> {
+        vec![common::ModelRef { id: "keywords".to_owned(), revision: "ba9876543210".to_owned() }]
+    }
+}
+
+#[tonic::async_trait]
+impl ModerationService for FakeModeration {
+    type StreamModerateTextStream =
+        BoxStream<'static, Result<moderation::StreamModerateTextResponse, Status>>;
+    type StreamModerateImageStream =
+        BoxStream<'static, Result<moderation::StreamModerateImageResponse, Status>>;
+
+    async fn moderate_text(
+        &self,
+        request: Request<moderation::ModerateTextRequest>,
+    ) -> Result<Response<moderation::ModerateTextResponse>, Status> {
+        self.answer().await?;
+        let request = request.into_inner();
+        self.0.texts.lock().unwrap().extend(request.items.iter().map(|item| item.text.clone()));
+        let scores = |item: moderation::TextItem| moderation::ItemScores {
+            scores: Some(Self::scores(&item.text, &request.categories)),
+            id: item.id,
+        };
+        let results = request.items.into_iter().map(scores).collect();
+        Ok(Response::new(moderation::ModerateTextResponse { results, models: Self::models() }))
+    }
+
+    async fn stream_moderate_text(
+        &self,
+        request: Request<Streaming<moderation::StreamModerateTextRequest>>,
+    ) -> Result<Response<Self::StreamModerateTextStream>, Status> {
+        use moderation::stream_moderate_text_response::Outcome;
+        let answers = request.into_inner().map(|message| {
+            let message = message?;
+            let item = message.item.unwrap_or_default();
+            let outcome = Some(Outcome::Scores(Self::scores(&item.text, &message.categories)));
+            Ok(moderation::StreamModerateTextResponse { id: item.id, outcome, models: Self::models() })
+        });
+        Ok(Response::new(answers.boxed()))
+    }
+
+    /// A picture is its text here; one that is no UTF-8 can't be read.
+    async fn moderate_image(
+        &self,
+        request: Request<moderation::ModerateImageRequest>,
+    ) -> Result<Response<moderation::ModerateImageResponse>, Status> {
+        self.answer().await?;
+        let request = request.into_inner();
+        let mut results = Vec::new();
+        for item in request.items {
+            let Some(moderation::image_item::Source::Data(data)) = item.source else { continue };
+            let Ok(text) = std::str::from_utf8(&data) else {
+                return Err(status(Fault::invalid("items[0].data", "is no picture")));
+            };
+            results.push(moderation::ItemScores {
+                id: item.id,
+                scores: Some(Self::scores(text, &request.categories)),
+            });
+        }
+        Ok(Response::new(moderation::ModerateImageResponse { results, models: Self::models() }))
+    }
+
+    async fn stream_moderate_image(
+        &self,
+        request: Request<Streaming<moderation::StreamModerateImageRequest>>,
+    ) -> Result<Response<Self::StreamModerateImageStream>, Status> {
+        let answers = request.into_inner().map(|message| {
+            let item = message?.item.unwrap_or_default();
+            Ok(moderation::StreamModerateImageResponse { id: item.id, outcome: None, models: Self::models() })
+        });
+        Ok(Response::new(answers.boxed()))
+    }
+
+    async fn list_categories(
+        &self,
+        _: Request<moderation::ListCategoriesRequest>,
+    ) -> Result<Response<moderation::ListCategoriesResponse>, Status> {
+        self.answer().await?;
+        let category = moderation::Category { id: "hate".to_owned(), ..Default::default() };
+        Ok(Response::new(moderation::ListCategoriesResponse { categories: vec![category] }))
+    }
+}

@@ -1,0 +1,101 @@
+//! What the gateway passes on, and Check.
+
+use atelier_core::{ContentHash, Reason};
+use atelier_proto::{
+    gateway::v1::{
+        Action, CheckRequest, DetokenizeRequest, EmbedRequest, GetModelRequest, ListCategoriesRequest,
+        ListModelsRequest, ModerateTextRequest, Stage, StreamEmbedRequest, StreamModerateTextRequest,
+        TokenizeRequest, check_request::Content, stream_moderate_text_response::Outcome,
+    },
+    moderation::v1::TextItem,
+};
+use atelier_rpc::fault_of;
+use tonic::Code;
+
+use crate::sandbox::{Sandbox, WINDOW, policy};
+
+fn check(content: Content) -> CheckRequest {
+    CheckRequest { content: Some(content), stage: Stage::Unspecified.into() }
+}
+
+#[tokio::test]
+async fn check_judges_without_generating() {
+    let sandbox = Sandbox::start(&policy("fail_closed", "windowed", WINDOW)).await;
+    let mut client = sandbox.client.clone();
+    let answer = client.check(check(Content::Text("so BLOCKME".to_owned()))).await.unwrap().into_inner();
+    let verdict = answer.verdict.unwrap();
+    assert_eq!((verdict.action(), verdict.stage()), (Action::Block, Stage::Input));
+    let scores = answer.scores.unwrap();
+    assert!(scores.categories.iter().any(|score| score.category == "hate" && score.detector == "keywords"));
+    assert!(scores.unsupported_categories.len() > 5, "all of the taxonomy was asked for");
+    let provenance = answer.provenance.unwrap();
+    assert_eq!(provenance.content_sha256, ContentHash::of(b"so BLOCKME").to_string());
+    assert!(provenance.generators.is_empty());
+
+    let image = check(Content::Image(b"FLAGME".to_vec().into()));
+    assert_eq!(client.check(image).await.unwrap().into_inner().verdict.unwrap().action(), Action::Flag);
+    let broken = check(Content::Image(vec![0xff, 0xfe].into()));
+    let fault = fault_of(&client.check(broken).await.unwrap_err());
+    assert_eq!((fault.reason(), fault.violations()[0].field.as_str()), (Reason::InvalidArgument, "image"));
+    let fault = fault_of(&client.check(CheckRequest::default()).await.unwrap_err());
+    assert_eq!(fault.violations()[0].field, "content");
+
+    sandbox.moderation.switch_off(true);
+    let refused = client.check(check(Content::Text("hello".to_owned()))).await.unwrap_err();
+    assert_eq!(
+        (refused.code(), fault_of(&refused).reason()),
+        (Code::Unavailable, Reason::ModerationUnavailable)
+    );
+}
+
+#[tokio::test]
+async fn tokens_vectors_and_scores_are_passed_on() {
+    let sandbox = Sandbox::start(&policy("fail_closed", "windowed", WINDOW)).await;
+    let mut client = sandbox.client.clone();
+    // Neither is judged: they give nothing to read.
+    let request = TokenizeRequest { text: "BLOCKME".to_owned(), ..Default::default() };
+    assert_eq!(client.tokenize(request).await.unwrap().into_inner().tokens[0].text, "BLOCKME");
+    let request = DetokenizeRequest { token_ids: vec![1, 2], ..Default::default() };
+    assert_eq!(client.detokenize(request).await.unwrap().into_inner().text, "[1, 2]");
+    let request = EmbedRequest { texts: vec!["a".to_owned(); 2], ..Default::default() };
+    let answer = client.embed(request).await.unwrap().into_inner();
+    assert_eq!((answer.embeddings.len(), answer.model.unwrap().id.as_str()), (2, "encoder"));
+
+    let item = |id: &str| TextItem { id: id.to_owned(), text: "BLOCKME".to_owned() };
+    let request = ModerateTextRequest { items: vec![item("a")], categories: vec!["hate".to_owned()] };
+    let answer = client.moderate_text(request).await.unwrap().into_inner();
+    assert_eq!(answer.results[0].scores.as_ref().unwrap().categories[0].score, 0.95);
+    assert_eq!(answer.models[0].id, "keywords");
+
+    let items =
+        ["a", "b"].map(|id| StreamModerateTextRequest { item: Some(item(id)), categories: Vec::new() });
+    let mut stream = client.stream_moderate_text(futures::stream::iter(items)).await.unwrap().into_inner();
+    for id in ["a", "b"] {
+        let answer = stream.message().await.unwrap().unwrap();
+        assert_eq!(answer.id, id);
+        assert!(matches!(answer.outcome, Some(Outcome::Scores(_))));
+    }
+    assert!(stream.message().await.unwrap().is_none());
+
+    let items = ["a", "b"].map(|id| StreamEmbedRequest { id: id.to_owned(), ..Default::default() });
+    let mut stream = client.stream_embed(futures::stream::iter(items)).await.unwrap().into_inner();
+    for id in ["a", "b"] {
+        let answer = stream.message().await.unwrap().unwrap();
+        assert_eq!((answer.id.as_str(), answer.model.unwrap().id.as_str()), (id, "encoder"));
+    }
+}
+
+#[tokio::test]
+async fn models_and_categories_are_listed() {
+    let sandbox = Sandbox::start(&policy("fail_closed", "windowed", WINDOW)).await;
+    let mut client = sandbox.client.clone();
+    let models = client.list_models(ListModelsRequest {}).await.unwrap().into_inner().models;
+    let ids: Vec<_> = models.iter().map(|model| model.id.as_str()).collect();
+    assert_eq!(ids, ["encoder", "writer"]);
+    let model = client.get_model(GetModelRequest { model: "writer".to_owned() }).await.unwrap().into_inner();
+    assert_eq!(model.model.unwrap(), models[1]);
+    let fault = fault_of(&client.get_model(GetModelRequest { model: "no".to_owned() }).await.unwrap_err());
+    assert_eq!(fault.reason(), Reason::ModelNotFound);
+    let categories = client.list_categories(ListCategoriesRequest {}).await.unwrap().into_inner().categories;
+    assert_eq!(categories[0].id, "hate");
+}
