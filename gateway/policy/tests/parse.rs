@@ -181,6 +181,9 @@ fn the_shipped_policy_is_valid() {
     assert_eq!(policy.on_moderation_failure(), FailureMode::FailClosed);
     // Everything the taxonomy has is under a rule at both stages, so a new category asks for a decision here.
     assert_eq!(policy.categories(Stage::Input).len(), CategoryId::ALL.len());
+    let injection = [(CategoryId::PromptInjection, 1.0)];
+    assert_eq!(policy.judge(Stage::Input, &injection, CategoryId::ALL).action, Action::Block);
+    assert_eq!(policy.judge(Stage::Output, &injection, CategoryId::ALL).action, Action::Flag);
     let scores: Vec<_> = CategoryId::ALL.iter().map(|category| (*category, 1.0)).collect();
     assert_eq!(policy.judge(Stage::Output, &scores, &[]).action, Action::Block);
     assert_eq!(policy.judge(Stage::Output, &[], CategoryId::ALL).action, Action::Allow);

@@ -17,7 +17,10 @@ use atelier_proto::{
     moderation::v1::moderation_service_server::ModerationServiceServer,
     text::v1::{Message, Role, text_service_server::TextServiceServer},
 };
-use atelier_rpc::{ClientConfig, Listeners, Server, ServerConfig, client::channel};
+use atelier_rpc::{
+    ClientConfig, Listeners, Server, ServerConfig,
+    client::{Channel, channel},
+};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -25,7 +28,7 @@ use tokio::{
     sync::oneshot,
     task::JoinHandle,
 };
-use tonic::{Status, Streaming, transport::Channel};
+use tonic::{Status, Streaming};
 
 use crate::fakes::{FakeModeration, FakeText};
 
