@@ -57,6 +57,7 @@ pub async fn serve(
     listeners: Listeners,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
+    let server = Server::builder("atelier-gateway", &config.server);
     metrics::describe();
     let policies = Arc::new(PolicyStore::open(config.policy.file.clone()).await?);
     let moderation = Arc::new(ModerationPool::new(&config.moderation)?);
@@ -70,8 +71,7 @@ pub async fn serve(
         moderation: Arc::clone(&moderation),
     };
 
-    let server = Server::builder("atelier-gateway", &config.server)
-        .service(atelier_rpc::limited!(GatewayServiceServer::new(gateway), &config.server));
+    let server = server.service(atelier_rpc::limited!(GatewayServiceServer::new(gateway), &config.server));
     let watch = Watch { router, moderation, policies: Arc::clone(&policies), readiness: server.readiness() };
     let _watching = AbortOnDropHandle::new(tokio::spawn(watch.run(config.text.refresh_interval)));
     let _reloading = AbortOnDropHandle::new(tokio::spawn(policies.watch(config.policy.poll_interval)));

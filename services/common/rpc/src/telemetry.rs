@@ -46,6 +46,7 @@ impl Drop for Guard {
 /// # Errors
 /// The log filter, the collector's address or a header is malformed.
 pub fn init(service: &str, config: &TelemetryConfig) -> Result<Guard, RpcError> {
+    crate::metrics::registry();
     let filter = EnvFilter::try_new(&config.filter)
         .map_err(|error| RpcError::Telemetry(format!("filter {:?}: {error}", config.filter)))?;
     let provider = match &config.otlp_endpoint {

@@ -37,6 +37,8 @@ impl Server {
     /// A server without services; `name` is what the log calls it.
     #[must_use]
     pub fn builder(name: &'static str, config: &ServerConfig) -> Self {
+        // From here on: what a service counts while it is being built must not be lost.
+        metrics::registry();
         Self { name, config: config.clone(), routes: Routes::default(), gate: Gate::default() }
     }
 
