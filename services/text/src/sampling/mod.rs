@@ -1,0 +1,108 @@
+//! From logits to a token.
+//!
+//! Definitions and order are those of Hugging Face transformers (`generation/logits_process.py` and
+//! `GenerationMixin._get_logits_processor`): sequence bias, repetition penalty, then temperature, top-k, top-p, min-p,
+//! softmax, draw. Presence and frequency penalties, which transformers lacks, are OpenAI's
+//! (`logit -= presence * (count > 0) + frequency * count`, over what was written) and come after the repetition penalty.
+//!
+//! A call's result depends on its own logits and seed alone: each call owns a ChaCha stream and draws once per token.
+
+mod exp;
+mod history;
+mod warp;
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use self::history::History;
+pub use self::warp::Scratch;
+
+/// How tokens are chosen. The ranges are checked where requests are converted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sampling {
+    /// Divides the logits, 0 to 2; 0 takes the likeliest token.
+    pub temperature: f32,
+    /// Keeps the k likeliest tokens (and those that tie with the last of them); 0 keeps all.
+    pub top_k: usize,
+    /// Keeps the smallest set of likeliest tokens whose probabilities reach this, above 0 and up to 1.
+    pub top_p: f32,
+    /// Keeps tokens at least this share as likely as the likeliest one, 0 to 1.
+    pub min_p: f32,
+    /// Divides positive and multiplies negative logits of tokens seen in prompt or answer; 1 does nothing.
+    pub repetition_penalty: f32,
+    /// Subtracted from the logit of each token already written.
+    pub presence_penalty: f32,
+    /// Subtracted from a token's logit for each time it was written.
+    pub frequency_penalty: f32,
+    /// Added to the logits of these tokens; ids lie inside the vocabulary.
+    pub logit_bias: Vec<(u32, f32)>,
+    /// Seed of the call's own random stream.
+    pub seed: u64,
+}
+
+impl Default for Sampling {
+    /// The defaults that the API documents, with seed 0.
+    fn default() -> Self {
+        Self {
+            temperature: 1.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
+            logit_bias: Vec::new(),
+            seed: 0,
+        }
+    }
+}
+
+/// The choice of one call's tokens.
+#[derive(Debug)]
+pub struct Sampler {
+    params: Sampling,
+    history: History,
+    rng: ChaCha8Rng,
+}
+
+impl Sampler {
+    /// A sampler for a call whose prompt is this.
+    #[must_use]
+    pub fn new(params: Sampling, prompt: &[u32]) -> Self {
+        let history = History::new(&params, prompt);
+        let rng = ChaCha8Rng::seed_from_u64(params.seed);
+        Self { params, history, rng }
+    }
+
+    /// Chooses the next token and remembers it. `logits` are adjusted in place. `None` if no logit is a number, which
+    /// only a broken model gives.
+    pub fn sample(&mut self, logits: &mut [f32], scratch: &mut Scratch) -> Option<u32> {
+        self.adjust(logits);
+        let token = if self.params.temperature == 0.0 {
+            argmax(logits)?
+        } else {
+            warp::warp(logits, &self.params, scratch)?;
+            scratch.draw(self.rng.random::<f64>())?
+        };
+        self.history.wrote(token);
+        Some(token)
+    }
+
+    fn adjust(&self, logits: &mut [f32]) {
+        for &(token, bias) in &self.params.logit_bias {
+            if let Some(logit) = logits.get_mut(token as usize) {
+                *logit += bias;
+            }
+        }
+        self.history.penalise(&self.params, logits);
+    }
+}
+
+/// The likeliest token, the first among equals; `None` if every logit is NaN or minus infinity.
+fn argmax(logits: &[f32]) -> Option<u32> {
+    let max = warp::max(logits)?;
+    logits.iter().position(|&logit| logit == max).and_then(|at| u32::try_from(at).ok())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,203 @@
+//! Properties of the sampler, and the golden numbers of `tests/golden/text/sampling.py`.
+
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+use serde::Deserialize;
+
+use super::*;
+
+fn params() -> impl Strategy<Value = Sampling> {
+    let filters = (0.05_f32..2.0, 0_usize..80, 0.01_f32..=1.0, 0.0_f32..=1.0);
+    let penalties = (0.5_f32..2.0, -2.0_f32..2.0, -2.0_f32..2.0);
+    let bias = prop::collection::vec((0_u32..64, -100.0_f32..100.0), 0..4);
+    (filters, penalties, bias, any::<u64>()).prop_map(|(filters, penalties, logit_bias, seed)| Sampling {
+        temperature: filters.0,
+        top_k: filters.1,
+        top_p: filters.2,
+        min_p: filters.3,
+        repetition_penalty: penalties.0,
+        presence_penalty: penalties.1,
+        frequency_penalty: penalties.2,
+        logit_bias,
+        seed,
+    })
+}
+
+fn logits() -> impl Strategy<Value = Vec<f32>> {
+    // Whole numbers make ties frequent.
+    let coarse = prop::collection::vec((-8_i8..8).prop_map(f32::from), 64);
+    prop_oneof![prop::collection::vec(-30.0_f32..30.0, 64), coarse]
+}
+
+/// Softmax in f64 of the kept logits, by the definitions and with full sorts.
+fn reference(logits: &[f32], params: &Sampling) -> Vec<(u32, f64)> {
+    let scaled: Vec<f64> = logits.iter().map(|&l| f64::from(l) / f64::from(params.temperature)).collect();
+    let mut order: Vec<usize> = (0..scaled.len()).collect();
+    order.sort_by(|&a, &b| scaled[b].total_cmp(&scaled[a]).then(a.cmp(&b)));
+    if params.top_k > 0 && params.top_k < order.len() {
+        let least = scaled[order[params.top_k - 1]];
+        order.retain(|&token| scaled[token] >= least);
+    }
+    let max = scaled[order[0]];
+    let weight = |token: &usize| (scaled[*token] - max).exp();
+    if params.top_p < 1.0 {
+        let total: f64 = order.iter().map(weight).sum();
+        let mut before = 0.0;
+        let kept = order.iter().take_while(|&token| {
+            let keep = before < f64::from(params.top_p) * total;
+            before += weight(token);
+            keep
+        });
+        let kept = kept.count().max(1);
+        order.truncate(kept);
+    }
+    order.retain(|token| weight(token) >= f64::from(params.min_p));
+    let total: f64 = order.iter().map(weight).sum();
+    let mut kept: Vec<_> = order.iter().map(|token| (*token as u32, weight(token) / total)).collect();
+    kept.sort_by_key(|&(token, _)| token);
+    kept
+}
+
+fn distribution(logits: &[f32], params: &Sampling) -> Vec<(u32, f64)> {
+    let mut scratch = Scratch::default();
+    warp::warp(logits, params, &mut scratch).expect("the logits are finite");
+    scratch.probabilities()
+}
+
+proptest! {
+    #[test]
+    fn kept_tokens_form_a_distribution_with_the_likeliest_among_them(logits in logits(), params in params()) {
+        let kept = distribution(&logits, &params);
+        let best = argmax(&logits).expect("the logits are finite");
+        prop_assert!(kept.iter().any(|&(token, _)| logits[token as usize] == logits[best as usize]));
+        prop_assert!((kept.iter().map(|&(_, p)| p).sum::<f64>() - 1.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn distribution_is_the_definition_up_to_tokens_at_a_threshold(logits in logits(), params in params()) {
+        let (ours, exact) = (distribution(&logits, &params), reference(&logits, &params));
+        // f32 against f64 may decide differently about a token that sits on a threshold: those weigh alike.
+        let only = |a: &[(u32, f64)], b: &[(u32, f64)]| -> f64 {
+            a.iter().filter(|(token, _)| b.iter().all(|(other, _)| other != token)).map(|&(_, p)| p).sum()
+        };
+        if ours.len() == exact.len() && only(&ours, &exact) == 0.0 {
+            for (&(_, a), &(_, b)) in ours.iter().zip(&exact) {
+                prop_assert!((a - b).abs() < 1e-5, "{} {}", a, b);
+            }
+        } else {
+            let wider = Sampling { min_p: params.min_p * 0.9999, top_p: (params.top_p * 1.0001).min(1.0), ..params.clone() };
+            let narrower = Sampling { min_p: (params.min_p * 1.0001).min(1.0), top_p: params.top_p * 0.9999, ..params };
+            prop_assert_eq!(only(&ours, &reference(&logits, &wider)), 0.0);
+            prop_assert_eq!(only(&reference(&logits, &narrower), &ours), 0.0);
+        }
+    }
+
+    #[test]
+    fn top_p_keeps_the_smallest_set(logits in prop::collection::vec(-12.0_f32..12.0, 3000), p in 0.05_f32..0.999) {
+        let params = Sampling { top_p: p, ..Sampling::default() };
+        let all = distribution(&logits, &Sampling::default());
+        let kept = distribution(&logits, &params);
+        let probability = |token: u32| all[token as usize].1;
+        let mass: f64 = kept.iter().map(|&(token, _)| probability(token)).sum();
+        let least = kept.iter().map(|&(token, _)| probability(token)).fold(f64::MAX, f64::min);
+        prop_assert!(mass >= f64::from(p) - 1e-5);
+        prop_assert!(mass - least < f64::from(p) + 1e-5);
+    }
+
+    #[test]
+    fn greedy_is_argmax_and_a_seed_decides_the_rest(logits in logits(), params in params()) {
+        let greedy = Sampling { temperature: 0.0, top_k: 3, top_p: 0.5, seed: params.seed, ..Sampling::default() };
+        let mut scratch = Scratch::default();
+        let token = Sampler::new(greedy, &[]).sample(&mut logits.clone(), &mut scratch);
+        prop_assert_eq!(token, argmax(&logits));
+        let run = || {
+            let (mut sampler, mut scratch) = (Sampler::new(params.clone(), &[1, 2, 3]), Scratch::default());
+            (0..8).map(|_| sampler.sample(&mut logits.clone(), &mut scratch)).collect::<Vec<_>>()
+        };
+        prop_assert_eq!(run(), run());
+    }
+}
+
+#[test]
+fn draws_follow_the_distribution() {
+    let logits: Vec<f32> = (0..2000).map(|n| if n % 400 == 7 { 6.0 } else { -4.0 }).collect();
+    for params in [Sampling::default(), Sampling { top_k: 6, ..Sampling::default() }] {
+        let (mut sampler, mut scratch) = (Sampler::new(params, &[]), Scratch::default());
+        let mut counts = [0_u32; 2000];
+        for _ in 0..20_000 {
+            let token = sampler.sample(&mut logits.clone(), &mut scratch).expect("the logits are finite");
+            counts[token as usize] += 1;
+        }
+        // Five tokens at e^6 and 1995 at e^-4: 0.1964 each (top_k = 6 keeps the ties of the sixth, that is all).
+        for token in [7, 407, 807, 1207, 1607] {
+            assert!((3700..4150).contains(&counts[token]), "{}", counts[token]);
+        }
+    }
+}
+
+#[test]
+fn a_bias_of_a_hundred_decides() {
+    let params = Sampling { logit_bias: vec![(5, 100.0)], ..Sampling::default() };
+    let token = Sampler::new(params, &[]).sample(&mut [0.0; 32], &mut Scratch::default());
+    assert_eq!(token, Some(5));
+}
+
+#[test]
+fn broken_logits_give_no_token() {
+    for logits in [[f32::NAN; 4], [f32::NEG_INFINITY; 4], [f32::INFINITY; 4]] {
+        for temperature in [0.0, 1.0] {
+            let params = Sampling { temperature, ..Sampling::default() };
+            assert_eq!(Sampler::new(params, &[]).sample(&mut logits.clone(), &mut Scratch::default()), None);
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Golden {
+    logits: Vec<f32>,
+    prompt: Vec<u32>,
+    written: Vec<u32>,
+    temperature: f32,
+    top_k: usize,
+    top_p: f32,
+    min_p: f32,
+    repetition_penalty: f32,
+    presence_penalty: f32,
+    frequency_penalty: f32,
+    logit_bias: Vec<(u32, f32)>,
+    probabilities: Vec<(u32, f64)>,
+}
+
+#[test]
+fn probabilities_equal_the_golden_ones() {
+    let cases: Vec<Golden> =
+        serde_json::from_str(include_str!("../../../../tests/golden/text/sampling.json"))
+            .expect("the file parses");
+    assert!(cases.len() >= 40);
+    for (index, case) in cases.into_iter().enumerate() {
+        let params = Sampling {
+            temperature: case.temperature,
+            top_k: case.top_k,
+            top_p: case.top_p,
+            min_p: case.min_p,
+            repetition_penalty: case.repetition_penalty,
+            presence_penalty: case.presence_penalty,
+            frequency_penalty: case.frequency_penalty,
+            logit_bias: case.logit_bias,
+            seed: 0,
+        };
+        let mut sampler = Sampler::new(params.clone(), &case.prompt);
+        case.written.iter().for_each(|&token| sampler.history.wrote(token));
+        let mut logits = case.logits;
+        sampler.adjust(&mut logits);
+        // Tokens are compared by probability: of those next to impossible, f32 keeps fewer than f64.
+        let ours: HashMap<u32, f64> = distribution(&logits, &params).into_iter().collect();
+        let golden: HashMap<u32, f64> = case.probabilities.into_iter().collect();
+        for token in ours.keys().chain(golden.keys()) {
+            let of = |kept: &HashMap<u32, f64>| kept.get(token).copied().unwrap_or(0.0);
+            let (ours, golden) = (of(&ours), of(&golden));
+            assert!((ours - golden).abs() < 2e-6, "case {index}, token {token}: {ours} for {golden}");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+"""Writes sampling.json: distributions after the logits processors and warpers of Hugging Face transformers.
+
+The definitions are those of transformers' generation/logits_process.py (SequenceBias, RepetitionPenalty, Temperature,
+TopK, TopP, MinP, in the order of GenerationMixin._get_logits_processor), written out in numpy so that the script needs
+no torch. Presence and frequency penalties are OpenAI's, applied after the repetition penalty.
+
+Usage: python sampling.py > sampling.json
+"""
+
+import json
+
+import numpy as np
+
+
+def softmax(scores):
+    weights = np.exp(scores - scores.max())
+    return weights / weights.sum()
+
+
+def process(case):
+    scores = np.array(case["logits"], dtype=np.float64)
+    for token, bias in case["logit_bias"]:
+        scores[token] += bias
+    seen = np.unique(np.array(case["prompt"] + case["written"], dtype=np.int64))
+    picked = scores[seen]
+    penalty = case["repetition_penalty"]
+    scores[seen] = np.where(picked < 0, picked * penalty, picked / penalty)
+    for token in set(case["written"]):
+        scores[token] -= case["presence_penalty"] + case["frequency_penalty"] * case["written"].count(token)
+    # Warpers.
+    scores = scores / case["temperature"]
+    if case["top_k"] > 0:
+        k = min(case["top_k"], len(scores))
+        scores[scores < np.sort(scores)[-k]] = -np.inf
+    if case["top_p"] < 1:
+        ascending = np.argsort(scores, kind="stable")
+        cumulative = softmax(scores[ascending]).cumsum()
+        remove = cumulative <= 1 - case["top_p"]
+        remove[-1] = False
+        scores[ascending[remove]] = -np.inf
+    if case["min_p"] > 0:
+        probabilities = softmax(scores)
+        scores[probabilities < case["min_p"] * probabilities.max()] = -np.inf
+    probabilities = softmax(scores)
+    return [[int(token), round(float(probabilities[token]), 9)] for token in np.flatnonzero(scores > -np.inf)]
+
+
+def main():
+    rng = np.random.default_rng(20240607)
+    cases = []
+    for number in range(48):
+        size = int(rng.integers(16, 96))
+        pick = lambda *values: values[int(rng.integers(len(values)))]
+        case = {
+            "logits": [round(float(x), 4) for x in rng.normal(0, 4, size)],
+            "prompt": [int(x) for x in rng.integers(0, size, int(rng.integers(0, 12)))],
+            "written": [int(x) for x in rng.integers(0, size, int(rng.integers(0, 12)))],
+            "temperature": pick(0.25, 0.7, 1.0, 1.5, 2.0),
+            "top_k": pick(0, 0, 1, 5, 12, 200),
+            "top_p": pick(1.0, 1.0, 0.3, 0.8, 0.95),
+            "min_p": pick(0.0, 0.0, 0.02, 0.2, 1.0),
+            "repetition_penalty": pick(1.0, 1.1, 1.75),
+            "presence_penalty": pick(0.0, 0.5, -1.5),
+            "frequency_penalty": pick(0.0, 0.25, -0.75),
+            "logit_bias": [[int(rng.integers(size)), pick(-100.0, -2.5, 3.0, 100.0)] for _ in range(number % 3)],
+        }
+        case["probabilities"] = process(case)
+        cases.append(case)
+    print("[\n" + ",\n".join(json.dumps(case) for case in cases) + "\n]")
+
+
+if __name__ == "__main__":
+    main()
