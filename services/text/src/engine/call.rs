@@ -1,0 +1,168 @@
+//! What a call asks of the engine and what it is told.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use atelier_core::TenantId;
+use tokio::sync::mpsc;
+
+use super::shared::Shared;
+use crate::{TextError, detokenize::Detokenizer, sampling::Sampling, stop::Passed, stop::StopMatcher};
+
+/// A generation, ready to run.
+pub struct GenerationCall {
+    /// Tokens to continue: at least one, fewer than the context length.
+    pub prompt: Vec<u32>,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// Most tokens to write, 1 or more.
+    pub max_tokens: usize,
+    /// The answer ends with the first of these; their text is not part of it.
+    pub stop_tokens: Vec<u32>,
+    /// Makes text of the tokens.
+    pub writer: Box<dyn Writer>,
+    /// Who is served in turn.
+    pub tenant: TenantId,
+    /// When the caller gives up.
+    pub deadline: Option<Instant>,
+    /// When the call came in.
+    pub arrived: Instant,
+}
+
+/// Makes text of a call's tokens, up to a stop sequence.
+pub trait Writer: Send {
+    /// Takes a token; gives text that may leave.
+    fn push(&mut self, token: u32) -> Passed;
+
+    /// No token follows; gives the text that was held back.
+    fn finish(&mut self) -> Passed;
+}
+
+/// The usual writer: tokens to text to text before a stop sequence.
+#[derive(Debug)]
+pub struct Transcript {
+    /// Tokens to text.
+    pub detokenizer: Detokenizer,
+    /// Looks for stop sequences in it.
+    pub stop: StopMatcher,
+}
+
+impl Writer for Transcript {
+    fn push(&mut self, token: u32) -> Passed {
+        self.stop.push(&self.detokenizer.push(token))
+    }
+
+    fn finish(&mut self) -> Passed {
+        let mut passed = self.stop.push(&self.detokenizer.finish());
+        if passed.stopped.is_none() {
+            passed.text += &self.stop.finish();
+        }
+        passed
+    }
+}
+
+/// What a call is told while it runs: deltas, then `Finished` once.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// More text, not empty.
+    Delta {
+        /// The text.
+        text: String,
+        /// Tokens written so far.
+        completion_tokens: usize,
+    },
+    /// The end.
+    Finished(Finished),
+}
+
+/// How a generation ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finished {
+    /// Why.
+    pub reason: FinishReason,
+    /// The seed that was used.
+    pub seed: u64,
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Tokens written, the one that ended the answer included.
+    pub completion_tokens: usize,
+    /// Where the time went.
+    pub timings: Timings,
+}
+
+/// Why a generation ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FinishReason {
+    /// A stop token came.
+    StopToken,
+    /// A stop sequence came.
+    StopSequence(Arc<str>),
+    /// `max_tokens` or the context length was reached.
+    Length,
+}
+
+/// Where the time of a call went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timings {
+    /// Waiting for a slot, preparation included.
+    pub queue: Duration,
+    /// From the slot to the first token.
+    pub prefill: Duration,
+    /// From the first token to the last.
+    pub decode: Duration,
+    /// From arrival to the end.
+    pub total: Duration,
+}
+
+/// Names a call within its engine.
+pub(super) type CallId = u64;
+
+/// A call that waits or runs, with the way back to its caller.
+pub(super) struct Admitted {
+    pub(super) id: CallId,
+    pub(super) call: GenerationCall,
+    pub(super) events: mpsc::Sender<Result<Event, TextError>>,
+}
+
+impl Admitted {
+    /// Nobody listens any more.
+    pub(super) fn has_left(&self) -> bool {
+        self.events.is_closed()
+    }
+
+    pub(super) fn is_late(&self, now: Instant) -> bool {
+        self.call.deadline.is_some_and(|deadline| deadline <= now)
+    }
+
+    /// Ends the call with an error.
+    pub(super) fn fail(self, error: TextError) {
+        // A channel has room for an end at all times; one that is closed has nobody to tell.
+        let _ = self.events.try_send(Err(error));
+    }
+}
+
+/// A call's events. Dropping it gives up the call: its slot is free before the next step.
+pub struct Events {
+    pub(super) id: CallId,
+    pub(super) receiver: mpsc::Receiver<Result<Event, TextError>>,
+    pub(super) shared: Arc<Shared>,
+}
+
+impl Events {
+    /// The next event; `None` after the end.
+    pub async fn next(&mut self) -> Option<Result<Event, TextError>> {
+        let event = self.receiver.recv().await;
+        // The engine may be waiting for room in this very channel.
+        self.shared.nudge();
+        event
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        self.receiver.close();
+        self.shared.left(self.id);
+    }
+}

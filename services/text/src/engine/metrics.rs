@@ -1,0 +1,60 @@
+//! Numbers about generation, each with the label `model`.
+
+use std::time::Duration;
+
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+
+/// Handles, made once: a lookup for each token would cost more than the measurement.
+pub(super) struct Meters {
+    queue_depth: Gauge,
+    queue_wait: Histogram,
+    slots_in_use: Gauge,
+    prompt_tokens: Counter,
+    generated_tokens: Counter,
+    time_to_first_token: Histogram,
+    inter_token: Histogram,
+    step: Histogram,
+}
+
+impl Meters {
+    pub(super) fn new(model: &str) -> Self {
+        let model = model.to_owned();
+        Self {
+            queue_depth: gauge!("atelier_text_queue_depth", "model" => model.clone()),
+            queue_wait: histogram!("atelier_text_queue_wait_seconds", "model" => model.clone()),
+            slots_in_use: gauge!("atelier_text_slots_in_use", "model" => model.clone()),
+            prompt_tokens: counter!("atelier_text_prompt_tokens_total", "model" => model.clone()),
+            generated_tokens: counter!("atelier_text_generated_tokens_total", "model" => model.clone()),
+            time_to_first_token: histogram!("atelier_text_time_to_first_token_seconds", "model" => model.clone()),
+            inter_token: histogram!("atelier_text_inter_token_seconds", "model" => model.clone()),
+            step: histogram!("atelier_text_step_seconds", "model" => model),
+        }
+    }
+
+    pub(super) fn queue_depth(&self, calls: usize) {
+        self.queue_depth.set(calls as f64);
+    }
+
+    pub(super) fn admitted(&self, waited: Duration, prompt_tokens: usize) {
+        self.queue_wait.record(waited);
+        self.prompt_tokens.increment(prompt_tokens as u64);
+    }
+
+    pub(super) fn slots_in_use(&self, slots: usize) {
+        self.slots_in_use.set(slots as f64);
+    }
+
+    pub(super) fn first_token(&self, since_arrival: Duration) {
+        self.generated_tokens.increment(1);
+        self.time_to_first_token.record(since_arrival);
+    }
+
+    pub(super) fn further_token(&self, since_last: Duration) {
+        self.generated_tokens.increment(1);
+        self.inter_token.record(since_last);
+    }
+
+    pub(super) fn step(&self, time: Duration) {
+        self.step.record(time);
+    }
+}

@@ -1,0 +1,201 @@
+//! The generation engine: one owner thread per model steps all of its calls together.
+//!
+//! Calls wait in a bounded queue that is fair between tenants, get a slot of the decoder's KV cache, take in their prompt
+//! in chunks and then write a token with every step. A call's tokens depend on nothing but itself: rows of a step don't
+//! see each other, prompts are always cut into the same chunks, and each call has its own random stream.
+//!
+//! Back-pressure: a caller that does not read its events makes its own call sit out steps and no other. A caller that
+//! drops its events gives up the call; a step that nobody waits for any more is stopped midway.
+
+mod call;
+mod live;
+mod metrics;
+mod queue;
+mod scheduler;
+mod shared;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::Instant,
+};
+
+use atelier_inference::Decoder;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, watch};
+
+pub use self::call::{Event, Events, FinishReason, Finished, GenerationCall, Timings, Transcript, Writer};
+use self::{
+    call::Admitted,
+    live::ROOM,
+    metrics::Meters,
+    scheduler::{PrefillLimits, Scheduler},
+    shared::Shared,
+};
+use crate::TextError;
+
+/// Bounds of an engine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EngineConfig {
+    /// Most calls waiting for a slot; one more is refused.
+    pub max_queue: usize,
+    /// Most prompt tokens that one call takes in during a step. Decoding calls wait that long between two tokens.
+    pub prefill_chunk: usize,
+    /// Most prompt tokens that a step takes in; raised to `prefill_chunk` if smaller.
+    pub max_prefill_tokens_per_step: usize,
+    /// Events kept for a caller that is slow to read; when they are full its call sits out. At least 2.
+    pub event_buffer: usize,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self { max_queue: 64, prefill_chunk: 128, max_prefill_tokens_per_step: 128, event_buffer: 32 }
+    }
+}
+
+/// A handle to a model's engine; clones share it. When the last one is dropped, the engine ends.
+#[derive(Clone)]
+pub struct Engine(Arc<Handle>);
+
+struct Handle {
+    shared: Arc<Shared>,
+    next_id: AtomicU64,
+    event_buffer: usize,
+    context_length: usize,
+    ended: watch::Receiver<()>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}
+
+impl Engine {
+    /// Starts the owner thread. `model` labels metrics and log lines.
+    ///
+    /// # Errors
+    /// The operating system gives no thread.
+    pub fn start(model: &str, config: &EngineConfig, decoder: Box<dyn Decoder>) -> Result<Self, TextError> {
+        let chunk = config.prefill_chunk.max(1);
+        let limits = PrefillLimits { chunk, per_step: config.max_prefill_tokens_per_step.max(chunk) };
+        let context_length = decoder.context_length();
+        let shared = Arc::new(Shared::new(config.max_queue, decoder.slots(), Meters::new(model)));
+        let scheduler = Scheduler::new(decoder, limits, model.into());
+        let (alive, ended) = watch::channel(());
+        let owned = Arc::clone(&shared);
+        thread::Builder::new()
+            .name("text-engine".into())
+            .spawn(move || {
+                own(scheduler, &owned);
+                drop(alive);
+            })
+            .map_err(TextError::Thread)?;
+        let event_buffer = config.event_buffer.max(ROOM);
+        Ok(Self(Arc::new(Handle { shared, next_id: AtomicU64::new(0), event_buffer, context_length, ended })))
+    }
+
+    /// Most tokens of prompt and answer together.
+    #[must_use]
+    pub fn context_length(&self) -> usize {
+        self.0.context_length
+    }
+
+    /// Queues a call. It runs until its end or until the events are dropped.
+    ///
+    /// # Errors
+    /// The queue is full or the engine is closed.
+    pub fn submit(&self, call: GenerationCall) -> Result<Events, TextError> {
+        let id = self.0.next_id.fetch_add(1, Ordering::Relaxed);
+        let (events, receiver) = mpsc::channel(self.0.event_buffer);
+        self.0.shared.submit(Admitted { id, call, events })?;
+        Ok(Events { id, receiver, shared: Arc::clone(&self.0.shared) })
+    }
+
+    /// Calls waiting for a slot.
+    #[must_use]
+    pub fn queue_depth(&self) -> usize {
+        self.0.shared.lock().queue.len()
+    }
+
+    /// Calls that hold a slot.
+    #[must_use]
+    pub fn slots_in_use(&self) -> usize {
+        self.0.shared.lock().slots_in_use
+    }
+
+    /// Ends all calls and the owner thread, and waits for it.
+    pub async fn close(&self) {
+        self.0.shared.close();
+        // The thread holds the sender and never sends: an error is its end.
+        let _ = self.0.ended.clone().changed().await;
+    }
+}
+
+/// The owner thread.
+fn own(mut scheduler: Scheduler, shared: &Shared) {
+    loop {
+        match cycle(&mut scheduler, shared) {
+            Cycle::Stepped => {}
+            Cycle::Idle { until } => shared.sleep(until),
+            Cycle::Closed => return,
+        }
+    }
+}
+
+/// What one turn of the engine came to.
+enum Cycle {
+    Stepped,
+    /// Nothing can run before something happens; a deadline passes at `until`.
+    Idle {
+        until: Option<Instant>,
+    },
+    Closed,
+}
+
+/// Looks at what has happened since the last turn, then runs a step if there is one to run.
+fn cycle(scheduler: &mut Scheduler, shared: &Shared) -> Cycle {
+    let now = Instant::now();
+    let mut state = shared.look();
+    if state.closed {
+        state.queue.take_out(|_| true).into_iter().for_each(|call| call.fail(TextError::Draining));
+        scheduler.end_all(|| TextError::Draining);
+        return Cycle::Closed;
+    }
+    state.sweep(now);
+    scheduler.reap(now);
+    while scheduler.has_free_slot()
+        && let Some(call) = state.queue.pop()
+    {
+        scheduler.admit(call, &shared.meters);
+    }
+    state.average_hold = scheduler.average_hold();
+    state.slots_in_use = scheduler.slots_in_use();
+    shared.meters.queue_depth(state.queue.len());
+    shared.meters.slots_in_use(state.slots_in_use);
+    let queued = state.queue.iter().filter_map(|waiting| waiting.call.deadline).min();
+    drop(state);
+
+    // Copying KV rows takes milliseconds: not under the lock that callers take.
+    scheduler.compact();
+    let calls = scheduler.plan();
+    if calls.is_empty() {
+        return Cycle::Idle { until: queued.into_iter().chain(scheduler.next_deadline()).min() };
+    }
+    let mut state = shared.lock();
+    if state.closed || scheduler.plan_is_stale() {
+        return Cycle::Stepped;
+    }
+    let control = state.begin(calls);
+    drop(state);
+    scheduler.step(&control, &shared.meters);
+    shared.lock().end();
+    Cycle::Stepped
+}
+
+#[cfg(test)]
+mod tests;

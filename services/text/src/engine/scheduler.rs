@@ -1,0 +1,234 @@
+//! Continuous batching: which tokens go into the next step, and what comes of it. No threads, no locks.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use atelier_inference::{Decoder, InferenceError, Row, RunControl};
+
+use super::{
+    call::{Admitted, CallId},
+    live::{Live, Outcome},
+    metrics::Meters,
+};
+use crate::{TextError, sampling::Scratch};
+
+/// How much prompt a step takes in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PrefillLimits {
+    /// Most prompt tokens of one call in a step.
+    pub(super) chunk: usize,
+    /// Most prompt tokens of a step; at least `chunk`.
+    pub(super) per_step: usize,
+}
+
+pub(super) struct Scheduler {
+    decoder: Box<dyn Decoder>,
+    limits: PrefillLimits,
+    /// The call in each of the decoder's slots.
+    slots: Vec<Option<Live>>,
+    plan: Vec<Planned>,
+    scratch: Scratch,
+    /// Counts admissions and prefill turns, to order them.
+    clock: u64,
+    /// How long a call keeps its slot, as a moving average.
+    average_hold: Duration,
+    model: Arc<str>,
+}
+
+/// A row of the next step.
+#[derive(Clone, Copy, Debug)]
+struct Planned {
+    slot: usize,
+    /// How many of the call's next tokens it takes in.
+    tokens: usize,
+    /// The prompt ends with it, or the call decodes: a token follows.
+    logits: bool,
+}
+
+impl Scheduler {
+    pub(super) fn new(decoder: Box<dyn Decoder>, limits: PrefillLimits, model: Arc<str>) -> Self {
+        let slots = (0..decoder.slots()).map(|_| None).collect();
+        Self {
+            decoder,
+            limits,
+            slots,
+            plan: Vec::new(),
+            scratch: Scratch::default(),
+            clock: 0,
+            average_hold: Duration::from_secs(1),
+            model,
+        }
+    }
+
+    pub(super) fn has_free_slot(&self) -> bool {
+        self.slots.iter().any(Option::is_none)
+    }
+
+    pub(super) fn slots_in_use(&self) -> usize {
+        self.live().count()
+    }
+
+    pub(super) fn average_hold(&self) -> Duration {
+        self.average_hold
+    }
+
+    fn live(&self) -> impl Iterator<Item = &Live> {
+        self.slots.iter().flatten()
+    }
+
+    /// Gives a call the lowest free slot. Without one the call fails, which `has_free_slot` prevents.
+    pub(super) fn admit(&mut self, call: Admitted, meters: &Meters) {
+        let now = Instant::now();
+        let Some(free) = self.slots.iter_mut().find(|slot| slot.is_none()) else {
+            call.fail(TextError::TaskLost("the scheduler"));
+            return;
+        };
+        meters.admitted(now.saturating_duration_since(call.call.arrived), call.call.prompt.len());
+        self.clock += 1;
+        *free = Some(Live::new(call, self.decoder.context_length(), self.clock, now));
+    }
+
+    /// Frees the slots of calls whose callers have gone or whose deadline has passed.
+    pub(super) fn reap(&mut self, now: Instant) {
+        for slot in &mut self.slots {
+            let ends = |live: &mut Live| live.admitted.has_left() || live.admitted.is_late(now);
+            if let Some(live) = slot.take_if(ends) {
+                live.fail(TextError::DeadlineExceeded);
+            }
+        }
+    }
+
+    /// The first deadline of a call that holds a slot.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.live().filter_map(|live| live.admitted.call.deadline).min()
+    }
+
+    /// Moves calls from the highest slots into holes, so that the calls fill the first slots: the decoder runs a step
+    /// over a prefix of its slots, and a hole in it would cost as much as a call.
+    pub(super) fn compact(&mut self) {
+        while let Some(hole) = self.slots.iter().position(Option::is_none)
+            && let Some(last) = self.slots.iter().rposition(Option::is_some)
+            && hole < last
+        {
+            let tokens = self.slots[last].as_ref().map_or(0, Live::position);
+            if tokens > 0 {
+                self.decoder.copy(last, hole, tokens);
+            }
+            self.slots.swap(hole, last);
+        }
+    }
+
+    /// Chooses the rows of the next step: every call that decodes and whose caller keeps up, and as much prompt as the
+    /// limits allow, to prefilling calls in turn. Gives the calls in it.
+    pub(super) fn plan(&mut self) -> Vec<CallId> {
+        self.plan.clear();
+        let mut prefilling = Vec::new();
+        for (slot, live) in self.slots.iter().enumerate() {
+            match live {
+                Some(live) if !live.has_room() => {}
+                Some(live) if live.is_prefilling() => prefilling.push((live.turn, slot)),
+                Some(_) => self.plan.push(Planned { slot, tokens: 1, logits: true }),
+                None => {}
+            }
+        }
+        prefilling.sort_unstable();
+        let mut budget = self.limits.per_step;
+        for (_, slot) in prefilling {
+            let Some(live) = &mut self.slots[slot] else { continue };
+            let tokens = live.next_tokens(self.limits.chunk).len();
+            // A chunk is never parted: its size must not depend on what else runs. The first one always fits.
+            if tokens <= budget {
+                budget -= tokens;
+                self.clock += 1;
+                live.turn = self.clock;
+                let logits = live.position() + tokens == live.admitted.call.prompt.len();
+                self.plan.push(Planned { slot, tokens, logits });
+            }
+        }
+        self.plan.sort_unstable_by_key(|planned| planned.slot);
+        self.planned().map(|live| live.admitted.id).collect()
+    }
+
+    /// A caller has gone since the step was planned.
+    pub(super) fn plan_is_stale(&self) -> bool {
+        self.planned().any(|live| live.admitted.has_left())
+    }
+
+    fn planned(&self) -> impl Iterator<Item = &Live> {
+        self.plan.iter().filter_map(|planned| self.slots[planned.slot].as_ref())
+    }
+
+    /// Runs the planned step. Its failure ends the calls in it and no others.
+    pub(super) fn step(&mut self, control: &RunControl, meters: &Meters) {
+        let started = Instant::now();
+        match self.run(control) {
+            Ok(mut logits) => {
+                let mut rows = 0..;
+                for planned in std::mem::take(&mut self.plan) {
+                    let row = if planned.logits { rows.next() } else { None };
+                    self.settle(planned, row.map(|row| logits.row_mut(row)), meters);
+                }
+            }
+            // Everyone has left or the engine closes: the calls are taken away before the next step.
+            Err(InferenceError::Cancelled) if control.is_cancelled() => {}
+            Err(error) => {
+                tracing::error!(model = &*self.model, rows = self.plan.len(), %error, "a step failed");
+                for planned in std::mem::take(&mut self.plan) {
+                    if let Some(live) = self.slots[planned.slot].take() {
+                        live.fail(error.clone().into());
+                    }
+                }
+            }
+        }
+        meters.step(started.elapsed());
+    }
+
+    fn run(&mut self, control: &RunControl) -> Result<atelier_inference::Logits, InferenceError> {
+        let rows: Vec<Row<'_>> = self
+            .plan
+            .iter()
+            .filter_map(|planned| {
+                let live = self.slots[planned.slot].as_ref()?;
+                let tokens = &live.next_tokens(self.limits.chunk)[..planned.tokens];
+                Some(Row { slot: planned.slot, tokens, position: live.position(), logits: planned.logits })
+            })
+            .collect();
+        let decoder = &mut self.decoder;
+        let logits = catch_unwind(AssertUnwindSafe(|| decoder.step(&rows, control)))
+            .unwrap_or_else(|_| Err(InferenceError::Panicked("a decoder step".into())))?;
+        let expected = rows.iter().filter(|row| row.logits).count();
+        if logits.len() == expected {
+            Ok(logits)
+        } else {
+            Err(InferenceError::InvalidRun(format!("{} rows of logits for {expected}", logits.len())))
+        }
+    }
+
+    /// What a step brought to one of its rows.
+    fn settle(&mut self, planned: Planned, logits: Option<&mut [f32]>, meters: &Meters) {
+        let slot = &mut self.slots[planned.slot];
+        let Some(live) = slot else { return };
+        live.advance(planned.tokens);
+        let Some(logits) = logits else { return };
+        let outcome = live.write(logits, &mut self.scratch, meters);
+        if matches!(outcome, Outcome::Continues) {
+            return;
+        }
+        self.average_hold = (self.average_hold * 7 + live.held()) / 8;
+        let Some(live) = slot.take() else { return };
+        match outcome {
+            Outcome::Ends(reason) => live.finish(reason),
+            Outcome::Broken | Outcome::Continues => live.fail(TextError::BrokenLogits),
+        }
+    }
+
+    /// Ends all calls.
+    pub(super) fn end_all(&mut self, error: impl Fn() -> TextError) {
+        for live in self.slots.iter_mut().filter_map(Option::take) {
+            live.fail(error());
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! Random schedules, turn by turn: arrivals, readers that dawdle, callers that leave, steps that fail.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::engine::call::Admitted;
+
+const CHUNK: usize = 8;
+
+#[derive(Clone, Debug)]
+enum Act {
+    Submit { tenant: u8, prompt: usize, max_tokens: usize, reads: bool },
+    Leave(prop::sample::Index),
+    Read(prop::sample::Index, usize),
+    Turn,
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let submit = (0_u8..3, 1_usize..60, 1_usize..20, any::<bool>())
+        .prop_map(|(tenant, prompt, max_tokens, reads)| Act::Submit { tenant, prompt, max_tokens, reads });
+    let act = prop_oneof![
+        2 => submit,
+        1 => any::<prop::sample::Index>().prop_map(Act::Leave),
+        2 => (any::<prop::sample::Index>(), 1_usize..6).prop_map(|(who, events)| Act::Read(who, events)),
+        6 => Just(Act::Turn),
+    ];
+    prop::collection::vec(act, 1..120)
+}
+
+/// A caller and what it has heard.
+struct Caller {
+    events: Option<Events>,
+    expected: (String, usize),
+    text: String,
+    end: Option<Result<Finished, TextError>>,
+    reads: bool,
+}
+
+impl Caller {
+    fn read(&mut self, most: usize) {
+        let Some(events) = &mut self.events else { return };
+        for _ in 0..most {
+            match events.receiver.try_recv() {
+                Ok(event) => {
+                    assert!(self.end.is_none(), "something came after the end");
+                    match event {
+                        Ok(Event::Delta { text, .. }) => self.text += &text,
+                        Ok(Event::Finished(finished)) => self.end = Some(Ok(finished)),
+                        Err(error) => self.end = Some(Err(error)),
+                    }
+                }
+                Err(_) => break,
+            }
+        }
+    }
+}
+
+struct Bench {
+    scheduler: Scheduler,
+    shared: Arc<Shared>,
+    callers: Vec<Caller>,
+    context_length: usize,
+}
+
+impl Bench {
+    fn new(behaviour: Behaviour, max_queue: usize) -> Self {
+        let limits = PrefillLimits { chunk: CHUNK, per_step: behaviour.budget };
+        let shared = Arc::new(Shared::new(max_queue, behaviour.slots, Meters::new("fake")));
+        let context_length = behaviour.context_length;
+        let scheduler = Scheduler::new(FakeDecoder::new(behaviour), limits, "fake".into());
+        Self { scheduler, shared, callers: Vec::new(), context_length }
+    }
+
+    /// Submits a call; whether it was taken.
+    fn submit(&mut self, tenant: u8, prompt: usize, max_tokens: usize, reads: bool) -> bool {
+        let id = self.callers.len() as u64;
+        let prompt: Vec<u32> =
+            (0..prompt as u32).map(|n| (n * 31 + id as u32 * 17) % VOCABULARY as u32).collect();
+        let mut call = call(prompt, id, max_tokens);
+        call.tenant = TenantId::new(&format!("t{tenant}")).expect("the name is valid");
+        let expected = alone(&call.prompt, &call.sampling, max_tokens, self.context_length);
+        let (events, receiver) = mpsc::channel(4);
+        let taken = self.shared.submit(Admitted { id, call, events });
+        match taken {
+            Ok(()) => {
+                let events = Some(Events { id, receiver, shared: Arc::clone(&self.shared) });
+                self.callers.push(Caller { events, expected, text: String::new(), end: None, reads });
+                true
+            }
+            Err(TextError::QueueFull { .. }) => false,
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    /// Runs turns, with everyone reading, until nothing is left to do. Gives the number of turns.
+    fn settle(&mut self) -> usize {
+        for turn in 0..20_000 {
+            self.callers.iter_mut().for_each(|caller| caller.read(usize::MAX));
+            let idle = matches!(cycle(&mut self.scheduler, &self.shared), Cycle::Idle { .. });
+            if idle && self.scheduler.slots_in_use() == 0 && self.shared.lock().queue.len() == 0 {
+                self.callers.iter_mut().for_each(|caller| caller.read(usize::MAX));
+                return turn;
+            }
+        }
+        panic!("the engine does not come to rest");
+    }
+}
+
+fn index(pick: prop::sample::Index, callers: &[Caller]) -> Option<usize> {
+    (!callers.is_empty()).then(|| pick.index(callers.len()))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_call_ends_once_and_writes_what_it_writes_alone(acts in acts(), slots in 1_usize..5, budget in 8_usize..20) {
+        let behaviour = Behaviour { budget, ..Behaviour::new(slots) };
+        let mut bench = Bench::new(behaviour, 4);
+        let mut left = Vec::new();
+        for act in acts {
+            match act {
+                Act::Submit { tenant, prompt, max_tokens, reads } => {
+                    let waiting = bench.shared.lock().queue.len();
+                    let taken = bench.submit(tenant, prompt, max_tokens, reads);
+                    prop_assert!(taken || waiting == 4);
+                }
+                Act::Leave(pick) => if let Some(at) = index(pick, &bench.callers) {
+                    bench.callers[at].events = None;
+                    left.push(at);
+                },
+                Act::Read(pick, events) => if let Some(at) = index(pick, &bench.callers) {
+                    bench.callers[at].read(events);
+                },
+                Act::Turn => {
+                    cycle(&mut bench.scheduler, &bench.shared);
+                    bench.callers.iter_mut().filter(|caller| caller.reads).for_each(|caller| caller.read(usize::MAX));
+                }
+            }
+            // A caller that left holds no slot after the next turn, and calls fill the first slots.
+            prop_assert!(bench.scheduler.slots_in_use() <= slots);
+        }
+        bench.settle();
+        for (at, caller) in bench.callers.iter().enumerate() {
+            if left.contains(&at) {
+                prop_assert!(caller.expected.0.starts_with(&caller.text));
+                continue;
+            }
+            prop_assert_eq!(&caller.text, &caller.expected.0);
+            let Some(Ok(finished)) = &caller.end else { panic!("call {at} has no end") };
+            prop_assert_eq!(finished.completion_tokens, caller.expected.1);
+        }
+    }
+
+    #[test]
+    fn a_failing_step_ends_its_own_calls_only(fails in prop::collection::hash_set(0_usize..40, 1..6), panics in any::<bool>()) {
+        let before = move |step: usize, _: &RunControl| match (fails.contains(&step), panics) {
+            (false, _) => Ok(()),
+            (true, false) => Err(InferenceError::InvalidRun("as the test wants it".into())),
+            (true, true) => panic!("as the test wants it"),
+        };
+        let mut bench = Bench::new(Behaviour { before: Arc::new(before), ..Behaviour::new(2) }, 16);
+        for n in 0..10 {
+            bench.submit(n % 3, 3 + usize::from(n) * 5, 9, true);
+        }
+        bench.settle();
+        for caller in &bench.callers {
+            match caller.end.as_ref().expect("every call ends") {
+                Ok(_) => prop_assert_eq!(&caller.text, &caller.expected.0),
+                Err(error) => {
+                    prop_assert!(matches!(error, TextError::Inference(_)), "{}", error);
+                    prop_assert!(caller.expected.0.starts_with(&caller.text));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn nobody_starves() {
+    // A tenant with many long calls, and another with one short call behind them.
+    let mut bench = Bench::new(Behaviour { budget: 8, ..Behaviour::new(2) }, 64);
+    for _ in 0..20 {
+        bench.submit(0, 40, 20, true);
+    }
+    bench.submit(1, 4, 3, true);
+    for _ in 0..60 {
+        cycle(&mut bench.scheduler, &bench.shared);
+        bench.callers.iter_mut().for_each(|caller| caller.read(usize::MAX));
+    }
+    // Alone in line it would have waited for twenty calls of at least five prefill steps each.
+    assert!(bench.callers[20].end.is_some());
+    assert!(bench.callers[19].end.is_none());
+}
+
+#[test]
+fn prefilling_calls_take_turns() {
+    let mut bench = Bench::new(Behaviour { budget: 8, ..Behaviour::new(2) }, 64);
+    bench.submit(0, 60, 1, true);
+    bench.submit(0, 9, 1, true);
+    let turns = |bench: &mut Bench, at: usize| {
+        for turn in 0.. {
+            bench.callers[at].read(usize::MAX);
+            if bench.callers[at].end.is_some() {
+                return turn;
+            }
+            cycle(&mut bench.scheduler, &bench.shared);
+        }
+        unreachable!("the loop has no end");
+    };
+    // Two chunks each in turn, not eight of the first one before.
+    assert!(turns(&mut bench, 1) <= 4);
+}
+
+#[test]
+fn a_slow_reader_sits_out_and_loses_nothing() {
+    let mut bench = Bench::new(Behaviour { before: Arc::new(|_, _| Ok(())), ..Behaviour::new(2) }, 4);
+    // Seeds whose answers are long; picked by looking.
+    let mut long = None;
+    for n in 0..4 {
+        bench.submit(0, 5 + n, 30, false);
+        if bench.callers[n].expected.1 >= 8 && long.is_none() {
+            long = Some(n);
+        }
+    }
+    let long = long.expect("one of the answers is long");
+    for _ in 0..200 {
+        cycle(&mut bench.scheduler, &bench.shared);
+        bench
+            .callers
+            .iter_mut()
+            .enumerate()
+            .filter(|(at, _)| *at != long)
+            .for_each(|(_, caller)| caller.read(9));
+    }
+    for (at, caller) in bench.callers.iter().enumerate() {
+        assert_eq!(caller.end.is_some(), at != long, "call {at}");
+    }
+    // It holds its slot and waits for room.
+    assert!(matches!(cycle(&mut bench.scheduler, &bench.shared), Cycle::Idle { until: None }));
+    assert_eq!(bench.scheduler.slots_in_use(), 1);
+    bench.settle();
+    assert_eq!(bench.callers[long].text, bench.callers[long].expected.0);
+}
+
+#[test]
+fn a_call_that_left_is_gone_before_the_next_step() {
+    let mut bench = Bench::new(Behaviour::new(2), 4);
+    bench.submit(0, 30, 30, true);
+    bench.submit(0, 30, 30, true);
+    cycle(&mut bench.scheduler, &bench.shared);
+    assert_eq!(bench.scheduler.slots_in_use(), 2);
+    bench.callers[0].events = None;
+    cycle(&mut bench.scheduler, &bench.shared);
+    assert_eq!(bench.scheduler.slots_in_use(), 1);
+}
