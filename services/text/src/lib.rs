@@ -1,1 +1,81 @@
 //! The text service: chat, generation, tokens and embeddings from ONNX language models.
+//!
+//! A call goes: `service` (gRPC) -> `convert` (checks) -> `generation` (template, tokens) -> `engine` (slots, steps;
+//! `sampling` chooses tokens, `detokenize` and `stop` make text of them) -> events back to the caller. Embeddings go
+//! through `embedding` and the batcher of `atelier-inference`.
+
+mod clock;
+pub mod config;
+mod convert;
+pub mod detokenize;
+mod embedding;
+pub mod engine;
+mod error;
+mod files;
+mod generation;
+mod registry;
+pub mod sampling;
+mod service;
+pub mod stop;
+pub mod template;
+pub mod tokens;
+mod utf8;
+mod workers;
+
+use std::{
+    future::{Future, pending},
+    sync::{Arc, OnceLock},
+};
+
+use atelier_proto::text::v1::text_service_server::TextServiceServer;
+use atelier_rpc::{Listeners, Server, limited};
+
+pub use config::Config;
+pub use error::TextError;
+use registry::Registry;
+use service::Text;
+use workers::Workers;
+
+/// Serves until `shutdown`, then lets calls in flight end. Models are loaded in the background; until they are, health
+/// says NOT_SERVING.
+///
+/// # Errors
+/// A model can't be loaded, or the server can't serve.
+pub async fn serve(
+    config: Config,
+    listeners: Listeners,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<()> {
+    let registry = Arc::new(OnceLock::new());
+    let service = Text::new(Arc::clone(&registry), Workers::new(config.max_concurrent_tokenizations));
+    let server = Server::builder("text", &config.server)
+        .service(limited!(TextServiceServer::new(service), &config.server));
+    let readiness = server.readiness();
+    let loading = tokio::task::spawn_blocking(move || Registry::load(&config));
+    let loaded = async {
+        let failure = match loading.await {
+            Ok(Ok(models)) => {
+                // Nobody else sets it.
+                let _ = registry.set(models);
+                readiness.ready();
+                return pending().await;
+            }
+            Ok(Err(error)) => error,
+            Err(_) => TextError::TaskLost("loading the models"),
+        };
+        Err(failure)
+    };
+    let mut outcome = Ok(());
+    let stop = async {
+        tokio::select! {
+            () = shutdown => {}
+            failure = loaded => outcome = failure,
+        }
+    };
+    let served = server.serve(listeners, stop).await;
+    if let Some(registry) = registry.get() {
+        registry.close().await;
+    }
+    served?;
+    Ok(outcome?)
+}

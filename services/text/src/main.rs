@@ -1,2 +1,12 @@
-//! Starts the text binary.
-fn main() {}
+//! Starts the text service.
+
+use atelier_rpc::{Cli, Listeners, shutdown, telemetry};
+use atelier_text::{Config, serve};
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let Some(config) = Cli::read::<Config>("ATELIER_TEXT")? else { return Ok(()) };
+    let _telemetry = telemetry::init("atelier-text", &config.telemetry)?;
+    let listeners = Listeners::bind(&config.server).await?;
+    serve(config, listeners, shutdown::signal()).await
+}

@@ -1,0 +1,147 @@
+//! Settings of the service.
+
+use std::path::PathBuf;
+
+use atelier_core::ModelId;
+use atelier_inference::{BatcherConfig, RuntimeConfig, SessionConfig};
+use atelier_rpc::{ServerConfig, TelemetryConfig};
+use serde::{Deserialize, Serialize};
+
+use crate::engine::EngineConfig;
+
+/// Settings of the text service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Ports, limits and TLS.
+    pub server: ServerConfig,
+    /// Logs, traces and metrics.
+    pub telemetry: TelemetryConfig,
+    /// ONNX Runtime.
+    pub runtime: RuntimeConfig,
+    /// Folder of model folders; none: `<home>/models`.
+    pub model_store: Option<PathBuf>,
+    /// Models to load. The first one of each task serves calls that name none.
+    pub models: Vec<ModelConfig>,
+    /// Texts that are tokenized at once; 0: one for each processor.
+    pub max_concurrent_tokenizations: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let server = ServerConfig {
+            listen: ([127, 0, 0, 1], 50_052).into(),
+            admin_listen: Some(([127, 0, 0, 1], 9_052).into()),
+            ..ServerConfig::default()
+        };
+        let models = ["smollm2-135m-instruct", "multilingual-e5-small"];
+        Self {
+            server,
+            telemetry: TelemetryConfig::default(),
+            runtime: RuntimeConfig::default(),
+            model_store: None,
+            models: models.iter().filter_map(|id| ModelId::new(id).ok()).map(ModelConfig::new).collect(),
+            max_concurrent_tokenizations: 0,
+        }
+    }
+}
+
+/// What a model does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Task {
+    /// Continues text and answers conversations.
+    TextGeneration,
+    /// Turns text into vectors.
+    TextEmbedding,
+}
+
+/// A model to load.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// Name by which callers ask for it, and its folder in the store.
+    pub id: ModelId,
+    /// Its folder, if it lies outside the store.
+    #[serde(default)]
+    pub path: Option<PathBuf>,
+    /// What it does; none: as its `atelier.json` says.
+    #[serde(default)]
+    pub task: Option<Task>,
+    /// Settings of a generating model.
+    #[serde(default)]
+    pub generation: GenerationConfig,
+    /// Settings of an embedding model.
+    #[serde(default)]
+    pub embedding: EmbeddingConfig,
+    /// How its session is made.
+    #[serde(default)]
+    pub session: SessionConfig,
+}
+
+impl ModelConfig {
+    /// A model of the store with default settings.
+    #[must_use]
+    pub fn new(id: ModelId) -> Self {
+        Self {
+            id,
+            path: None,
+            task: None,
+            generation: GenerationConfig::default(),
+            embedding: EmbeddingConfig::default(),
+            session: SessionConfig::default(),
+        }
+    }
+}
+
+/// Settings of a generating model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GenerationConfig {
+    /// Calls that write at the same time. Each has its own part of the KV cache.
+    pub slots: usize,
+    /// Most tokens of prompt and answer together. The KV cache grows with it: the default model takes 46 KB a token
+    /// and slot, once the token is there.
+    pub context_length: usize,
+    /// Queue and steps.
+    pub engine: EngineConfig,
+}
+
+impl Default for GenerationConfig {
+    fn default() -> Self {
+        Self { slots: 16, context_length: 2048, engine: EngineConfig::default() }
+    }
+}
+
+/// Settings of an embedding model.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EmbeddingConfig {
+    /// Put before each text; none: as the model's `atelier.json` says, else nothing.
+    pub prefix: Option<String>,
+    /// Most tokens of a text; none: as the model's `atelier.json` says, else 512.
+    pub max_length: Option<usize>,
+    /// Queue and batches.
+    pub batcher: BatcherConfig,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_serve_the_default_models() {
+        let config = Config::default();
+        let ids: Vec<_> = config.models.iter().map(|model| model.id.as_str()).collect();
+        assert_eq!(ids, ["smollm2-135m-instruct", "multilingual-e5-small"]);
+        let json = serde_json::to_value(&config).expect("it serialises");
+        assert_eq!(serde_json::from_value::<Config>(json).expect("it parses"), config);
+    }
+
+    #[test]
+    fn unknown_keys_are_errors() {
+        for text in [r#"{"modells": []}"#, r#"{"models": [{"id": "a", "slots": 1}]}"#] {
+            assert!(serde_json::from_str::<Config>(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! Between the API's messages and the domain's types. Requests are checked here, field by field.
+
+use std::{sync::Arc, time::Duration};
+
+use atelier_core::{ModelRef, limits};
+use atelier_proto::{common::v1 as common, text::v1 as proto};
+
+use crate::{
+    TextError,
+    embedding::{Embedded, Truncation},
+    engine::{FinishReason, Finished},
+    files::SamplingDefaults,
+    generation::Options,
+    registry::LoadedModel,
+    sampling::Sampling,
+    template::{Message, Role},
+    tokens::TextTokenizer,
+};
+
+/// Tokens to write where a call does not say.
+const DEFAULT_MAX_TOKENS: usize = 256;
+
+pub(crate) fn conversation(messages: Vec<proto::Message>) -> Result<Vec<Message>, TextError> {
+    if messages.is_empty() || messages.len() > limits::MAX_MESSAGES {
+        return Err(TextError::invalid(
+            "messages",
+            format!("must have 1 to {} entries", limits::MAX_MESSAGES),
+        ));
+    }
+    messages.into_iter().enumerate().map(|(index, message)| turn(index, message)).collect()
+}
+
+fn turn(index: usize, message: proto::Message) -> Result<Message, TextError> {
+    let field = |name: &str| format!("messages[{index}].{name}");
+    let role = match message.role() {
+        proto::Role::System if index > 0 => {
+            return Err(TextError::invalid(field("role"), "a system message may only come first"));
+        }
+        proto::Role::System => Role::System,
+        proto::Role::User => Role::User,
+        proto::Role::Assistant => Role::Assistant,
+        proto::Role::Unspecified => {
+            return Err(TextError::invalid(
+                field("role"),
+                "must be ROLE_SYSTEM, ROLE_USER or ROLE_ASSISTANT",
+            ));
+        }
+    };
+    text(&message.content, || field("content"))?;
+    Ok(Message { role, content: message.content })
+}
+
+/// A text of the length that every field admits.
+pub(crate) fn text(text: &str, field: impl FnOnce() -> String) -> Result<(), TextError> {
+    if text.len() <= limits::MAX_TEXT_BYTES {
+        return Ok(());
+    }
+    Err(TextError::invalid(
+        field(),
+        format!("must have at most {} bytes, has {}", limits::MAX_TEXT_BYTES, text.len()),
+    ))
+}
+
+pub(crate) fn prompt(prompt: &str) -> Result<(), TextError> {
+    if prompt.is_empty() {
+        return Err(TextError::invalid("prompt", "must not be empty"));
+    }
+    text(prompt, || "prompt".into())
+}
+
+/// Checks a call's options and fills in what it does not say; `seed` gives one if it names none.
+pub(crate) fn options(
+    config: Option<proto::GenerationConfig>,
+    defaults: &SamplingDefaults,
+    tokenizer: &TextTokenizer,
+    seed: impl FnOnce() -> u64,
+) -> Result<Options, TextError> {
+    let config = config.unwrap_or_default();
+    let sampling = Sampling {
+        temperature: within("temperature", config.temperature, defaults.temperature, 0.0, 2.0)?,
+        top_k: config.top_k.map_or(defaults.top_k, |k| k as usize),
+        top_p: above_zero("top_p", config.top_p, defaults.top_p, 1.0)?,
+        min_p: within("min_p", config.min_p, 0.0, 0.0, 1.0)?,
+        repetition_penalty: above_zero(
+            "repetition_penalty",
+            config.repetition_penalty,
+            defaults.repetition_penalty,
+            2.0,
+        )?,
+        presence_penalty: within("presence_penalty", config.presence_penalty, 0.0, -2.0, 2.0)?,
+        frequency_penalty: within("frequency_penalty", config.frequency_penalty, 0.0, -2.0, 2.0)?,
+        logit_bias: logit_bias(config.logit_bias, tokenizer)?,
+        seed: config.seed.unwrap_or_else(seed),
+    };
+    let max_tokens = config.max_tokens.map_or(DEFAULT_MAX_TOKENS, |tokens| tokens as usize);
+    if max_tokens == 0 {
+        return Err(TextError::invalid("generation.max_tokens", "must be 1 or more"));
+    }
+    Ok(Options {
+        sampling,
+        max_tokens,
+        stop_sequences: stop_sequences(config.stop_sequences)?,
+        stop_tokens: stop_tokens(config.stop_token_ids, tokenizer)?,
+    })
+}
+
+/// `least` to `most`, both included; NaN is outside.
+fn within(name: &str, value: Option<f32>, default: f32, least: f32, most: f32) -> Result<f32, TextError> {
+    match value {
+        None => Ok(default),
+        Some(value) if (least..=most).contains(&value) => Ok(value),
+        Some(_) => {
+            Err(TextError::invalid(format!("generation.{name}"), format!("must be from {least} to {most}")))
+        }
+    }
+}
+
+fn above_zero(name: &str, value: Option<f32>, default: f32, most: f32) -> Result<f32, TextError> {
+    match value {
+        None => Ok(default),
+        Some(value) if value > 0.0 && value <= most => Ok(value),
+        Some(_) => {
+            Err(TextError::invalid(format!("generation.{name}"), format!("must be above 0 and up to {most}")))
+        }
+    }
+}
+
+fn logit_bias(
+    bias: impl IntoIterator<Item = (u32, f32)>,
+    tokenizer: &TextTokenizer,
+) -> Result<Vec<(u32, f32)>, TextError> {
+    let mut bias: Vec<_> = bias.into_iter().collect();
+    if bias.len() > limits::MAX_LOGIT_BIAS {
+        let most = format!("must have at most {} entries", limits::MAX_LOGIT_BIAS);
+        return Err(TextError::invalid("generation.logit_bias", most));
+    }
+    // A map comes in any order; errors and sums should not.
+    bias.sort_unstable_by_key(|&(token, _)| token);
+    for &(token, bias) in &bias {
+        let field = || format!("generation.logit_bias[{token}]");
+        vocabulary(token, tokenizer, field)?;
+        if !(-100.0..=100.0).contains(&bias) {
+            return Err(TextError::invalid(field(), "must be from -100 to 100"));
+        }
+    }
+    Ok(bias)
+}
+
+fn stop_sequences(sequences: Vec<String>) -> Result<Vec<Arc<str>>, TextError> {
+    if sequences.len() > limits::MAX_STOP_SEQUENCES {
+        let most = format!("must have at most {} entries", limits::MAX_STOP_SEQUENCES);
+        return Err(TextError::invalid("generation.stop_sequences", most));
+    }
+    for (index, sequence) in sequences.iter().enumerate() {
+        if sequence.is_empty() || sequence.len() > limits::MAX_STOP_SEQUENCE_BYTES {
+            let field = format!("generation.stop_sequences[{index}]");
+            let length = format!("must have 1 to {} bytes", limits::MAX_STOP_SEQUENCE_BYTES);
+            return Err(TextError::invalid(field, length));
+        }
+    }
+    Ok(sequences.into_iter().map(Arc::from).collect())
+}
+
+fn stop_tokens(tokens: Vec<u32>, tokenizer: &TextTokenizer) -> Result<Vec<u32>, TextError> {
+    if tokens.len() > limits::MAX_STOP_TOKENS {
+        let most = format!("must have at most {} entries", limits::MAX_STOP_TOKENS);
+        return Err(TextError::invalid("generation.stop_token_ids", most));
+    }
+    for (index, &token) in tokens.iter().enumerate() {
+        vocabulary(token, tokenizer, || format!("generation.stop_token_ids[{index}]"))?;
+    }
+    Ok(tokens)
+}
+
+fn vocabulary(
+    token: u32,
+    tokenizer: &TextTokenizer,
+    field: impl FnOnce() -> String,
+) -> Result<(), TextError> {
+    let size = tokenizer.vocabulary_size();
+    if (token as usize) < size {
+        return Ok(());
+    }
+    Err(TextError::invalid(field(), format!("token {token} is outside the vocabulary of {size}")))
+}
+
+pub(crate) fn token_ids(tokens: &[u32], tokenizer: &TextTokenizer) -> Result<(), TextError> {
+    if tokens.len() > limits::MAX_DETOKENIZE_TOKENS {
+        let most = format!("must have at most {} entries", limits::MAX_DETOKENIZE_TOKENS);
+        return Err(TextError::invalid("token_ids", most));
+    }
+    let bad = tokens.iter().enumerate().max_by_key(|&(_, &token)| token);
+    bad.map_or(Ok(()), |(index, &token)| vocabulary(token, tokenizer, || format!("token_ids[{index}]")))
+}
+
+pub(crate) fn batch(texts: &[String]) -> Result<(), TextError> {
+    if texts.is_empty() || texts.len() > limits::MAX_BATCH_TEXTS {
+        return Err(TextError::invalid(
+            "texts",
+            format!("must have 1 to {} entries", limits::MAX_BATCH_TEXTS),
+        ));
+    }
+    texts.iter().enumerate().try_for_each(|(index, entry)| text(entry, || format!("texts[{index}]")))
+}
+
+pub(crate) fn item_id(id: &str) -> Result<(), TextError> {
+    if id.len() <= limits::MAX_ITEM_ID_BYTES {
+        return Ok(());
+    }
+    Err(TextError::invalid("id", format!("must have at most {} bytes", limits::MAX_ITEM_ID_BYTES)))
+}
+
+pub(crate) fn truncation(truncation: proto::Truncation) -> Truncation {
+    match truncation {
+        proto::Truncation::Unspecified | proto::Truncation::Refuse => Truncation::Refuse,
+        proto::Truncation::End => Truncation::End,
+    }
+}
+
+pub(crate) fn model_ref(model: &ModelRef) -> common::ModelRef {
+    common::ModelRef { id: model.id.to_string(), revision: model.revision.to_string() }
+}
+
+pub(crate) fn completion(finished: Finished, model: &ModelRef) -> proto::Completion {
+    let (finish_reason, stop_sequence) = match finished.reason {
+        FinishReason::StopToken => (common::FinishReason::Stop, String::new()),
+        FinishReason::StopSequence(sequence) => (common::FinishReason::Stop, sequence.as_ref().to_owned()),
+        FinishReason::Length => (common::FinishReason::Length, String::new()),
+    };
+    let timings = finished.timings;
+    proto::Completion {
+        model: Some(model_ref(model)),
+        finish_reason: finish_reason.into(),
+        stop_sequence,
+        seed: finished.seed,
+        usage: Some(usage(finished.prompt_tokens, finished.completion_tokens)),
+        timings: Some(common::Timings {
+            queue: Some(duration(timings.queue)),
+            prefill: Some(duration(timings.prefill)),
+            decode: Some(duration(timings.decode)),
+            total: Some(duration(timings.total)),
+        }),
+    }
+}
+
+pub(crate) fn usage(prompt_tokens: usize, completion_tokens: usize) -> common::Usage {
+    common::Usage {
+        prompt_tokens: count(prompt_tokens),
+        completion_tokens: count(completion_tokens),
+        total_tokens: count(prompt_tokens + completion_tokens),
+    }
+}
+
+/// Counts of tokens are far below 2^32; should one not be, the largest number says so best.
+pub(crate) fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+fn duration(duration: Duration) -> prost_types::Duration {
+    // Seconds since some moment of this process fit into 63 bits.
+    prost_types::Duration::try_from(duration).unwrap_or_default()
+}
+
+pub(crate) fn delta(text: String, completion_tokens: usize) -> proto::Delta {
+    proto::Delta { text, completion_tokens: count(completion_tokens) }
+}
+
+pub(crate) fn embedding(embedded: Embedded) -> proto::Embedding {
+    proto::Embedding { values: embedded.values, truncated: embedded.truncated }
+}
+
+pub(crate) fn model(loaded: &LoadedModel) -> common::Model {
+    let reference = model_ref(loaded.model());
+    let (task, context_length, dimensions, license) = match loaded {
+        LoadedModel::Generation(model) => {
+            (common::ModelTask::TextGeneration, model.context_length(), 0, &model.license)
+        }
+        LoadedModel::Embedding(model) => {
+            (common::ModelTask::TextEmbedding, model.max_length, model.dimensions, &model.license)
+        }
+    };
+    common::Model {
+        id: reference.id,
+        revision: reference.revision,
+        tasks: vec![task.into()],
+        context_length: count(context_length),
+        vocabulary_size: count(loaded.tokenizer().vocabulary_size()),
+        embedding_dimensions: count(dimensions),
+        license: license.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

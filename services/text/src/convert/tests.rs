@@ -1,0 +1,122 @@
+//! Every documented range, from both sides.
+
+use std::collections::HashMap;
+
+use super::*;
+
+const DEFAULTS: SamplingDefaults =
+    SamplingDefaults { temperature: 0.7, top_k: 40, top_p: 0.9, repetition_penalty: 1.2 };
+
+fn tokenizer() -> TextTokenizer {
+    let vocabulary: HashMap<String, u32> =
+        ["a", "b", "c"].iter().zip(0..).map(|(t, id)| ((*t).to_owned(), id)).collect();
+    let file = serde_json::json!({"version": "1.0", "added_tokens": [],
+        "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "a"}});
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let path = folder.path().join("tokenizer.json");
+    std::fs::write(&path, file.to_string()).expect("the file can be written");
+    TextTokenizer::load(&path).expect("the tokenizer is valid")
+}
+
+fn convert(change: impl FnOnce(&mut proto::GenerationConfig)) -> Result<Options, TextError> {
+    let mut config = proto::GenerationConfig::default();
+    change(&mut config);
+    options(Some(config), &DEFAULTS, &tokenizer(), || 99)
+}
+
+/// The field that is at fault.
+fn field<T: std::fmt::Debug>(result: Result<T, TextError>) -> String {
+    match result.expect_err("it is refused") {
+        TextError::Invalid { field, .. } => field,
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn what_a_call_leaves_out_is_the_models_then_the_documented_default() {
+    let options = options(None, &DEFAULTS, &tokenizer(), || 99).expect("defaults are in range");
+    let sampling = options.sampling;
+    assert_eq!((sampling.temperature, sampling.top_k, sampling.top_p), (0.7, 40, 0.9));
+    assert_eq!((sampling.repetition_penalty, sampling.min_p, sampling.seed), (1.2, 0.0, 99));
+    assert_eq!((sampling.presence_penalty, sampling.frequency_penalty), (0.0, 0.0));
+    assert_eq!(options.max_tokens, 256);
+}
+
+#[test]
+fn numbers_are_in_their_ranges() {
+    type Set = fn(&mut proto::GenerationConfig, f32);
+    let rows: [(&str, Set, &[f32], &[f32]); 6] = [
+        ("temperature", |c, x| c.temperature = Some(x), &[0.0, 2.0], &[-0.01, 2.01]),
+        ("top_p", |c, x| c.top_p = Some(x), &[0.01, 1.0], &[0.0, -0.5, 1.01]),
+        ("min_p", |c, x| c.min_p = Some(x), &[0.0, 1.0], &[-0.01, 1.01]),
+        ("repetition_penalty", |c, x| c.repetition_penalty = Some(x), &[0.01, 2.0], &[0.0, -1.0, 2.01]),
+        ("presence_penalty", |c, x| c.presence_penalty = Some(x), &[-2.0, 2.0], &[-2.01, 2.01]),
+        ("frequency_penalty", |c, x| c.frequency_penalty = Some(x), &[-2.0, 2.0], &[-2.01, 2.01]),
+    ];
+    for (name, set, good, bad) in rows {
+        for &value in good {
+            assert!(convert(|config| set(config, value)).is_ok(), "{name} {value}");
+        }
+        for &value in bad.iter().chain(&[f32::NAN, f32::INFINITY, f32::NEG_INFINITY]) {
+            assert_eq!(field(convert(|config| set(config, value))), format!("generation.{name}"), "{value}");
+        }
+    }
+    assert_eq!(field(convert(|config| config.max_tokens = Some(0))), "generation.max_tokens");
+}
+
+#[test]
+fn tokens_are_of_the_vocabulary() {
+    assert!(convert(|config| config.logit_bias = [(2, -100.0)].into()).is_ok());
+    assert_eq!(field(convert(|config| config.logit_bias = [(3, 0.0)].into())), "generation.logit_bias[3]");
+    assert_eq!(
+        field(convert(|config| config.logit_bias = [(1, f32::NAN)].into())),
+        "generation.logit_bias[1]"
+    );
+    assert_eq!(field(convert(|config| config.logit_bias = [(1, 100.5)].into())), "generation.logit_bias[1]");
+    let many = (0..1025).map(|token| (token, 0.0)).collect();
+    assert_eq!(field(convert(|config| config.logit_bias = many)), "generation.logit_bias");
+    assert_eq!(field(convert(|config| config.stop_token_ids = vec![0, 3])), "generation.stop_token_ids[1]");
+    assert_eq!(field(convert(|config| config.stop_token_ids = vec![0; 65])), "generation.stop_token_ids");
+    assert_eq!(field(token_ids(&[2, 7, 1], &tokenizer())), "token_ids[1]");
+    assert!(token_ids(&[0, 2], &tokenizer()).is_ok());
+}
+
+#[test]
+fn stop_sequences_have_a_length() {
+    assert!(convert(|config| config.stop_sequences = vec!["x".repeat(256)]).is_ok());
+    for bad in ["", &"x".repeat(257)] {
+        let sequences = vec!["a".to_owned(), bad.to_owned()];
+        assert_eq!(
+            field(convert(|config| config.stop_sequences = sequences)),
+            "generation.stop_sequences[1]"
+        );
+    }
+    assert_eq!(
+        field(convert(|config| config.stop_sequences = vec!["a".into(); 17])),
+        "generation.stop_sequences"
+    );
+}
+
+#[test]
+fn conversations_are_checked_turn_by_turn() {
+    let say =
+        |role: proto::Role, content: &str| proto::Message { role: role.into(), content: content.to_owned() };
+    let (system, user) = (proto::Role::System, proto::Role::User);
+    assert!(conversation(vec![say(system, ""), say(user, "hi")]).is_ok());
+    assert_eq!(field(conversation(vec![])), "messages");
+    assert_eq!(field(conversation(vec![say(user, ""); 1025])), "messages");
+    assert_eq!(field(conversation(vec![say(user, ""), say(system, "")])), "messages[1].role");
+    assert_eq!(field(conversation(vec![say(proto::Role::Unspecified, "")])), "messages[0].role");
+    let unknown = proto::Message { role: 17, content: String::new() };
+    assert_eq!(field(conversation(vec![unknown])), "messages[0].role");
+    let long = "x".repeat(limits::MAX_TEXT_BYTES + 1);
+    assert_eq!(field(conversation(vec![say(user, &long)])), "messages[0].content");
+}
+
+#[test]
+fn other_requests_are_checked_too() {
+    assert_eq!(field(prompt("")), "prompt");
+    assert_eq!(field(batch(&[])), "texts");
+    assert_eq!(field(batch(&vec![String::new(); 1025])), "texts");
+    assert_eq!(field(item_id(&"x".repeat(257))), "id");
+}

@@ -1,0 +1,205 @@
+//! A loaded language model: text in, a running generation out.
+
+use std::{sync::Arc, time::Instant};
+
+use atelier_core::{ModelRef, TenantId};
+use atelier_inference::{Decoder, DecoderConfig, ModelFolder, OnnxDecoder, Row, RunControl, Runtime};
+
+use crate::{
+    TextError,
+    config::ModelConfig,
+    detokenize::Detokenizer,
+    engine::{Engine, Events, GenerationCall, Transcript},
+    files::{GenerationFile, SamplingDefaults, TokenizerFile},
+    sampling::Sampling,
+    stop::StopMatcher,
+    template::{ChatTemplate, Message},
+    tokens::TextTokenizer,
+    workers::Workers,
+};
+
+/// What is to be continued.
+pub(crate) enum Prompt {
+    /// A conversation, by the model's chat template. Special tokens in messages are plain text.
+    Conversation(Vec<Message>),
+    /// A raw prompt. Special tokens in it are what they say.
+    Text(String),
+}
+
+impl Prompt {
+    /// The request's field that holds it.
+    fn field(&self) -> &'static str {
+        match self {
+            Self::Conversation(_) => "messages",
+            Self::Text(_) => "prompt",
+        }
+    }
+}
+
+/// How a call writes; everything is checked and filled in.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Options {
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// Most tokens to write, 1 or more.
+    pub max_tokens: usize,
+    /// The answer ends before the first of these.
+    pub stop_sequences: Vec<Arc<str>>,
+    /// The answer ends at the first of these, beside the model's own.
+    pub stop_tokens: Vec<u32>,
+}
+
+/// Who calls, since when and until when.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    /// Who is served in turn.
+    pub tenant: TenantId,
+    /// When the call came.
+    pub arrived: Instant,
+    /// When it ends, done or not.
+    pub deadline: Option<Instant>,
+}
+
+/// A model that writes.
+pub(crate) struct GenerationModel {
+    /// Name and revision.
+    pub model: ModelRef,
+    /// SPDX identifier of its licence, or empty.
+    pub license: String,
+    tokenizer: Arc<TextTokenizer>,
+    template: Option<Arc<ChatTemplate>>,
+    defaults: SamplingDefaults,
+    end_tokens: Vec<u32>,
+    engine: Engine,
+}
+
+impl GenerationModel {
+    /// Loads a model and runs it once, so that the first call finds memory and kernels in place.
+    ///
+    /// # Errors
+    /// A file is missing, broken or of a kind that can't be served.
+    pub(crate) fn load(
+        runtime: &Runtime,
+        folder: &ModelFolder,
+        config: &ModelConfig,
+    ) -> Result<Self, TextError> {
+        let tokenizer = Arc::new(TextTokenizer::load(&folder.file("tokenizer.json")?)?);
+        let file = GenerationFile::read(folder)?;
+        let tokenizer_file = TokenizerFile::read(folder)?;
+        let named = tokenizer_file.named_tokens(&file, &tokenizer);
+        let end_tokens = file.end_tokens(&named, &tokenizer);
+        let template = tokenizer_file.template(folder, named)?.map(Arc::new);
+        let decoder_config = DecoderConfig {
+            slots: config.generation.slots,
+            context_length: config.generation.context_length,
+        };
+        let mut decoder = OnnxDecoder::load(runtime, folder, &decoder_config, &config.session)?;
+        warm_up(&mut decoder)?;
+        let engine = Engine::start(config.id.as_str(), &config.generation.engine, Box::new(decoder))?;
+        Ok(Self {
+            model: ModelRef { id: config.id.clone(), revision: folder.model().revision.clone() },
+            license: folder.license().to_owned(),
+            tokenizer,
+            template,
+            defaults: file.sampling()?,
+            end_tokens,
+            engine,
+        })
+    }
+
+    /// Its tokenizer.
+    #[must_use]
+    pub(crate) fn tokenizer(&self) -> &Arc<TextTokenizer> {
+        &self.tokenizer
+    }
+
+    /// How it writes where a call does not say.
+    #[must_use]
+    pub(crate) fn defaults(&self) -> &SamplingDefaults {
+        &self.defaults
+    }
+
+    /// Most tokens of prompt and answer together.
+    #[must_use]
+    pub(crate) fn context_length(&self) -> usize {
+        self.engine.context_length()
+    }
+
+    /// The engine that runs it.
+    #[must_use]
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Tokenizes a prompt and queues the call.
+    ///
+    /// # Errors
+    /// The prompt does not fit, the template refuses the conversation, or the queue is full.
+    pub(crate) async fn start(
+        &self,
+        prompt: Prompt,
+        options: Options,
+        caller: Caller,
+        workers: &Workers,
+    ) -> Result<Events, TextError> {
+        let field = prompt.field();
+        let tokens = self.tokenize(prompt, caller.deadline, workers).await?;
+        if tokens.is_empty() {
+            return Err(TextError::invalid(field, "must have at least one token"));
+        }
+        // One place is the answer's.
+        let limit = self.context_length().saturating_sub(1);
+        if tokens.len() > limit {
+            return Err(TextError::ContextLengthExceeded {
+                field: field.to_owned(),
+                tokens: tokens.len(),
+                limit,
+            });
+        }
+        let writer = Transcript {
+            detokenizer: Detokenizer::new(Arc::clone(&self.tokenizer), &tokens),
+            stop: StopMatcher::new(options.stop_sequences),
+        };
+        let mut stop_tokens = options.stop_tokens;
+        stop_tokens.extend_from_slice(&self.end_tokens);
+        self.engine.submit(GenerationCall {
+            prompt: tokens,
+            sampling: options.sampling,
+            max_tokens: options.max_tokens,
+            stop_tokens,
+            writer: Box::new(writer),
+            tenant: caller.tenant,
+            deadline: caller.deadline,
+            arrived: caller.arrived,
+        })
+    }
+
+    async fn tokenize(
+        &self,
+        prompt: Prompt,
+        deadline: Option<Instant>,
+        workers: &Workers,
+    ) -> Result<Vec<u32>, TextError> {
+        let tokenizer = Arc::clone(&self.tokenizer);
+        match prompt {
+            Prompt::Text(text) => workers.run(deadline, move || tokenizer.encode(&text, true)).await,
+            Prompt::Conversation(messages) => {
+                let template = self.template.clone().ok_or_else(|| TextError::TaskUnsupported {
+                    model: self.model.id.to_string(),
+                    task: "chat",
+                })?;
+                workers.run(deadline, move || template.encode(&messages, &tokenizer)).await
+            }
+        }
+    }
+}
+
+/// Runs a short prompt and a decode step.
+fn warm_up(decoder: &mut dyn Decoder) -> Result<(), TextError> {
+    let prompt = [0; 8];
+    let length = prompt.len().min(decoder.context_length().saturating_sub(1));
+    let control = RunControl::new();
+    decoder.step(&[Row { slot: 0, tokens: &prompt[..length], position: 0, logits: true }], &control)?;
+    decoder.step(&[Row { slot: 0, tokens: &[0], position: length, logits: true }], &control)?;
+    Ok(())
+}

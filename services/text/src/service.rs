@@ -1,0 +1,307 @@
+//! The gRPC face of the service: checks, calls, answers. No logic of its own.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
+
+use atelier_core::ModelRef;
+use atelier_proto::text::v1::{self as proto, text_service_server::TextService};
+use atelier_rpc::{CallContext, status};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::{
+    TextError, convert,
+    embedding::{Embedded, EmbeddingModel, Truncation},
+    engine::{Event, Events, Finished},
+    generation::{Caller, Prompt},
+    registry::Registry,
+    workers::Workers,
+};
+
+/// Texts of one call that are on their way through tokenizer and batcher at once: enough to fill batches, few enough
+/// that one call can't fill the queue by itself.
+const EMBEDDINGS_IN_FLIGHT: usize = 64;
+
+type Reply<T> = Result<Response<T>, Status>;
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// The text service.
+pub(crate) struct Text {
+    registry: Arc<OnceLock<Registry>>,
+    workers: Workers,
+}
+
+impl Text {
+    /// A service of these models, once they are loaded.
+    #[must_use]
+    pub(crate) fn new(registry: Arc<OnceLock<Registry>>, workers: Workers) -> Self {
+        Self { registry, workers }
+    }
+
+    fn registry(&self) -> Result<&Registry, TextError> {
+        self.registry.get().ok_or(TextError::Starting)
+    }
+
+    async fn start(
+        &self,
+        model: &str,
+        prompt: Prompt,
+        generation: Option<proto::GenerationConfig>,
+        caller: Caller,
+    ) -> Result<Running, TextError> {
+        let model = self.registry()?.generation(model)?;
+        let options = convert::options(generation, model.defaults(), model.tokenizer(), random_seed)?;
+        let events = model.start(prompt, options, caller, &self.workers).await?;
+        Ok(Running { events, model: model.model.clone() })
+    }
+
+    async fn chat_call(
+        &self,
+        model: &str,
+        messages: Vec<proto::Message>,
+        generation: Option<proto::GenerationConfig>,
+        caller: Caller,
+    ) -> Result<Running, TextError> {
+        let messages = convert::conversation(messages)?;
+        self.start(model, Prompt::Conversation(messages), generation, caller).await
+    }
+
+    async fn generate_call(
+        &self,
+        model: &str,
+        prompt: String,
+        generation: Option<proto::GenerationConfig>,
+        caller: Caller,
+    ) -> Result<Running, TextError> {
+        convert::prompt(&prompt)?;
+        self.start(model, Prompt::Text(prompt), generation, caller).await
+    }
+
+    async fn embed_batch(
+        &self,
+        request: proto::EmbedRequest,
+        caller: Caller,
+    ) -> Result<proto::EmbedResponse, TextError> {
+        convert::batch(&request.texts)?;
+        let model = self.registry()?.embedding(&request.model)?;
+        let truncation = convert::truncation(request.truncation());
+        let texts =
+            request.texts.into_iter().enumerate().map(|(index, text)| {
+                let caller = caller.clone();
+                async move {
+                    model.embed(text, &format!("texts[{index}]"), truncation, caller, &self.workers).await
+                }
+            });
+        let embedded: Vec<Embedded> =
+            stream::iter(texts).buffered(EMBEDDINGS_IN_FLIGHT).try_collect().await?;
+        let tokens = embedded.iter().map(|embedded| embedded.tokens).sum();
+        Ok(proto::EmbedResponse {
+            embeddings: embedded.into_iter().map(convert::embedding).collect(),
+            model: Some(convert::model_ref(&model.model)),
+            usage: Some(convert::usage(tokens, 0)),
+        })
+    }
+
+    async fn tokens(
+        &self,
+        request: proto::TokenizeRequest,
+        caller: Caller,
+    ) -> Result<proto::TokenizeResponse, TextError> {
+        convert::text(&request.text, || "text".into())?;
+        let model = self.registry()?.any(&request.model)?;
+        let tokenizer = Arc::clone(model.tokenizer());
+        let work = move || tokenizer.tokens(&request.text, request.add_special_tokens);
+        let tokens = self.workers.run(caller.deadline, work).await?;
+        let tokens = tokens.into_iter().map(|token| proto::Token {
+            id: token.id,
+            text: token.text,
+            start_byte: convert::count(token.bytes.0),
+            end_byte: convert::count(token.bytes.1),
+        });
+        Ok(proto::TokenizeResponse {
+            tokens: tokens.collect(),
+            model: Some(convert::model_ref(model.model())),
+        })
+    }
+
+    async fn text(
+        &self,
+        request: proto::DetokenizeRequest,
+        caller: Caller,
+    ) -> Result<proto::DetokenizeResponse, TextError> {
+        let model = self.registry()?.any(&request.model)?;
+        convert::token_ids(&request.token_ids, model.tokenizer())?;
+        let tokenizer = Arc::clone(model.tokenizer());
+        let work = move || tokenizer.decode(&request.token_ids, request.skip_special_tokens);
+        let text = self.workers.run(caller.deadline, work).await?;
+        Ok(proto::DetokenizeResponse { text, model: Some(convert::model_ref(model.model())) })
+    }
+}
+
+/// A generation under way.
+struct Running {
+    events: Events,
+    model: ModelRef,
+}
+
+impl Running {
+    /// Waits for the end.
+    async fn whole(mut self) -> Result<(String, proto::Completion), TextError> {
+        let mut text = String::new();
+        loop {
+            match self.events.next().await.unwrap_or(Err(TextError::TaskLost("the engine")))? {
+                Event::Delta { text: delta, .. } => text += &delta,
+                Event::Finished(finished) => return Ok((text, self.completion(finished))),
+            }
+        }
+    }
+
+    fn completion(&self, finished: Finished) -> proto::Completion {
+        convert::completion(finished, &self.model)
+    }
+
+    /// The events as messages, up to the end or an error.
+    fn stream<T: Send + 'static>(
+        self,
+        delta: fn(proto::Delta) -> T,
+        completion: fn(proto::Completion) -> T,
+    ) -> Answers<T> {
+        Box::pin(stream::unfold(Some(self), move |running| async move {
+            let mut running = running?;
+            match running.events.next().await.unwrap_or(Err(TextError::TaskLost("the engine"))) {
+                Ok(Event::Delta { text, completion_tokens }) => {
+                    Some((Ok(delta(convert::delta(text, completion_tokens))), Some(running)))
+                }
+                Ok(Event::Finished(finished)) => Some((Ok(completion(running.completion(finished))), None)),
+                Err(error) => Some((Err(status(error)), None)),
+            }
+        }))
+    }
+}
+
+fn caller<T>(request: &Request<T>) -> Caller {
+    let context = CallContext::of(request);
+    Caller { tenant: context.tenant, arrived: Instant::now(), deadline: context.deadline }
+}
+
+/// A seed for calls that name none. The standard library's hasher keys are random, which is all it takes: nothing
+/// secret hangs on a seed, and the answer reports it.
+fn random_seed() -> u64 {
+    RandomState::new().hash_one(0)
+}
+
+async fn embed_one(
+    registry: &OnceLock<Registry>,
+    workers: &Workers,
+    request: proto::StreamEmbedRequest,
+    caller: Caller,
+) -> Result<proto::StreamEmbedResponse, TextError> {
+    convert::item_id(&request.id)?;
+    convert::text(&request.text, || "text".into())?;
+    let model: &EmbeddingModel = registry.get().ok_or(TextError::Starting)?.embedding(&request.model)?;
+    let truncation: Truncation = convert::truncation(request.truncation());
+    let embedded = model.embed(request.text, "text", truncation, caller, workers).await?;
+    Ok(proto::StreamEmbedResponse {
+        id: request.id,
+        usage: Some(convert::usage(embedded.tokens, 0)),
+        embedding: Some(convert::embedding(embedded)),
+        model: Some(convert::model_ref(&model.model)),
+    })
+}
+
+#[tonic::async_trait]
+impl TextService for Text {
+    type StreamChatStream = Answers<proto::StreamChatResponse>;
+    type StreamGenerateStream = Answers<proto::StreamGenerateResponse>;
+    type StreamEmbedStream = Answers<proto::StreamEmbedResponse>;
+
+    async fn chat(&self, request: Request<proto::ChatRequest>) -> Reply<proto::ChatResponse> {
+        let caller = caller(&request);
+        let request = request.into_inner();
+        let running = self.chat_call(&request.model, request.messages, request.generation, caller).await;
+        let (content, completion) = running.map_err(status)?.whole().await.map_err(status)?;
+        let message = proto::Message { role: proto::Role::Assistant.into(), content };
+        Ok(Response::new(proto::ChatResponse { message: Some(message), completion: Some(completion) }))
+    }
+
+    async fn stream_chat(&self, request: Request<proto::StreamChatRequest>) -> Reply<Self::StreamChatStream> {
+        use proto::{StreamChatResponse as Answer, stream_chat_response::Event};
+        let caller = caller(&request);
+        let request = request.into_inner();
+        let running = self.chat_call(&request.model, request.messages, request.generation, caller).await;
+        Ok(Response::new(running.map_err(status)?.stream(
+            |delta| Answer { event: Some(Event::Delta(delta)) },
+            |completion| Answer { event: Some(Event::Completion(completion)) },
+        )))
+    }
+
+    async fn generate(&self, request: Request<proto::GenerateRequest>) -> Reply<proto::GenerateResponse> {
+        let caller = caller(&request);
+        let request = request.into_inner();
+        let running = self.generate_call(&request.model, request.prompt, request.generation, caller).await;
+        let (text, completion) = running.map_err(status)?.whole().await.map_err(status)?;
+        Ok(Response::new(proto::GenerateResponse { text, completion: Some(completion) }))
+    }
+
+    async fn stream_generate(
+        &self,
+        request: Request<proto::StreamGenerateRequest>,
+    ) -> Reply<Self::StreamGenerateStream> {
+        use proto::{StreamGenerateResponse as Answer, stream_generate_response::Event};
+        let caller = caller(&request);
+        let request = request.into_inner();
+        let running = self.generate_call(&request.model, request.prompt, request.generation, caller).await;
+        Ok(Response::new(running.map_err(status)?.stream(
+            |delta| Answer { event: Some(Event::Delta(delta)) },
+            |completion| Answer { event: Some(Event::Completion(completion)) },
+        )))
+    }
+
+    async fn tokenize(&self, request: Request<proto::TokenizeRequest>) -> Reply<proto::TokenizeResponse> {
+        let caller = caller(&request);
+        self.tokens(request.into_inner(), caller).await.map(Response::new).map_err(status)
+    }
+
+    async fn detokenize(
+        &self,
+        request: Request<proto::DetokenizeRequest>,
+    ) -> Reply<proto::DetokenizeResponse> {
+        let caller = caller(&request);
+        self.text(request.into_inner(), caller).await.map(Response::new).map_err(status)
+    }
+
+    async fn embed(&self, request: Request<proto::EmbedRequest>) -> Reply<proto::EmbedResponse> {
+        let caller = caller(&request);
+        self.embed_batch(request.into_inner(), caller).await.map(Response::new).map_err(status)
+    }
+
+    async fn stream_embed(
+        &self,
+        request: Request<Streaming<proto::StreamEmbedRequest>>,
+    ) -> Reply<Self::StreamEmbedStream> {
+        let caller = caller(&request);
+        let (registry, workers) = (Arc::clone(&self.registry), self.workers.clone());
+        let answers = request.into_inner().map(move |item| {
+            let (registry, workers) = (Arc::clone(&registry), workers.clone());
+            let caller = Caller { arrived: Instant::now(), ..caller.clone() };
+            async move { embed_one(&registry, &workers, item?, caller).await.map_err(status) }
+        });
+        Ok(Response::new(Box::pin(answers.buffer_unordered(EMBEDDINGS_IN_FLIGHT))))
+    }
+
+    async fn list_models(&self, _: Request<proto::ListModelsRequest>) -> Reply<proto::ListModelsResponse> {
+        let registry = self.registry().map_err(status)?;
+        let models = registry.models().map(convert::model).collect();
+        Ok(Response::new(proto::ListModelsResponse { models }))
+    }
+
+    async fn get_model(&self, request: Request<proto::GetModelRequest>) -> Reply<proto::GetModelResponse> {
+        let registry = self.registry().map_err(status)?;
+        let model = registry.get(&request.get_ref().model).map_err(status)?;
+        Ok(Response::new(proto::GetModelResponse { model: Some(convert::model(model)) }))
+    }
+}

@@ -1,0 +1,74 @@
+//! On the f32 model, what a call writes does not depend on who else is served.
+
+use crate::common::{Client, connect, model, start, user};
+use atelier_proto::text::v1::{self as proto, stream_chat_response::Event};
+use futures::future::join_all;
+
+/// Sixteen calls of different lengths, settings and manners of reading.
+fn calls() -> Vec<proto::ChatRequest> {
+    let topics =
+        ["the sea", "bread", "prime numbers", "Chinese tea", "the moon", "bicycles", "ants", "chess"];
+    (0..16_usize)
+        .map(|n| {
+            let padding = "I am curious and have read a lot already. ".repeat(n * 3 % 17);
+            let content = format!("{padding}Tell me about {}.", topics[n % topics.len()]);
+            let sampled = proto::GenerationConfig {
+                temperature: Some(0.9),
+                top_p: Some(0.95),
+                top_k: Some(if n % 4 == 1 { 40 } else { 0 }),
+                repetition_penalty: Some(1.1),
+                seed: Some(n as u64),
+                ..Default::default()
+            };
+            let greedy =
+                proto::GenerationConfig { temperature: Some(0.0), seed: Some(0), ..Default::default() };
+            let mut generation = if n % 2 == 0 { greedy } else { sampled };
+            generation.max_tokens = Some(8 + n as u32 * 5 % 23);
+            proto::ChatRequest {
+                messages: user(&content),
+                generation: Some(generation),
+                ..Default::default()
+            }
+        })
+        .collect()
+}
+
+async fn whole(mut client: Client, request: proto::ChatRequest) -> (String, u32) {
+    let answer = client.chat(request).await.expect("it succeeds").into_inner();
+    let usage = answer.completion.expect("it ends").usage.expect("usage is reported");
+    (answer.message.expect("there is a message").content, usage.completion_tokens)
+}
+
+/// Reads a few deltas and leaves.
+async fn leave(mut client: Client, request: proto::ChatRequest, after: usize) {
+    let request = proto::StreamChatRequest {
+        messages: request.messages,
+        generation: request.generation,
+        ..Default::default()
+    };
+    let mut stream = client.stream_chat(request).await.expect("it starts").into_inner();
+    for _ in 0..after {
+        if let Some(Some(Event::Completion(_))) | None =
+            stream.message().await.expect("it writes").map(|a| a.event)
+        {
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sixteen_mixed_calls_write_what_each_writes_alone() {
+    // Fewer slots than calls: slots are reused and calls are moved between them.
+    let client = connect(start(vec![model("smollm2-135m-instruct-f32", 6)])).await;
+    let mut alone = Vec::new();
+    for request in calls() {
+        alone.push(whole(client.clone(), request).await);
+    }
+    let leaving =
+        calls().into_iter().step_by(5).enumerate().map(|(n, call)| leave(client.clone(), call, n * 3));
+    let together = calls().into_iter().map(|call| whole(client.clone(), call));
+    let (_, together) = futures::join!(join_all(leaving), join_all(together));
+    for (n, (alone, together)) in alone.iter().zip(&together).enumerate() {
+        assert_eq!(alone, together, "call {n}");
+    }
+}
