@@ -219,7 +219,10 @@ impl<E: Send + Unpin + 'static> ResponseFilter<E> {
                 }
                 if self.mode.is_some() {
                     self.windows.push(&text);
-                    self.waiting_since = self.waiting_since.or_else(|| Some(Instant::now()));
+                    // Tokens can be without text; nothing waits then.
+                    if self.windows.has_fresh() && self.waiting_since.is_none() {
+                        self.waiting_since = Some(Instant::now());
+                    }
                 }
                 if self.mode == Some(OutputMode::Buffer) && self.windows.held_bytes() > MAX_TEXT_BYTES {
                     let message = "the answer is too long for a policy that judges it as a whole";

@@ -69,10 +69,8 @@ impl ModerationPool {
 
     /// The client of the service whose turn it is, for calls that are passed through.
     pub(crate) fn client(&self) -> ModerationClient {
-        self.order().first().map(|&at| self.members[at].client.clone()).unwrap_or_else(|| {
-            // `new` refuses an empty pool, so the order has a first.
-            self.members[0].client.clone()
-        })
+        // `new` refuses an empty pool, so there is a first in any order.
+        self.members[self.order()[0]].client.clone()
     }
 
     /// Members by turn, those that answered last time first.

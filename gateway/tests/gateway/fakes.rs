@@ -21,24 +21,24 @@ use tonic::{Request, Response, Status, Streaming};
 
 /// What a fake text service does.
 #[derive(Default)]
-pub struct Script {
-    pub tokens: Mutex<Vec<String>>,
-    pub pace: Mutex<Duration>,
-    pub fault: Mutex<Option<fn() -> Fault>>,
+pub(crate) struct Script {
+    pub(crate) tokens: Mutex<Vec<String>>,
+    pub(crate) pace: Mutex<Duration>,
+    pub(crate) fault: Mutex<Option<fn() -> Fault>>,
     /// Streams that are open.
-    pub open: AtomicUsize,
+    pub(crate) open: AtomicUsize,
     /// Tokens that were handed out, over all calls.
-    pub written: AtomicUsize,
+    pub(crate) written: AtomicUsize,
     /// Tenant, request id and whether there was a deadline, of the last call.
-    pub seen: Mutex<Option<(String, String, bool)>>,
+    pub(crate) seen: Mutex<Option<(String, String, bool)>>,
 }
 
 #[derive(Clone, Default)]
-pub struct FakeText(pub Arc<Script>);
+pub(crate) struct FakeText(pub(crate) Arc<Script>);
 
 impl FakeText {
     /// Lets it write this text, a word and its blank being a token.
-    pub fn write(&self, text: &str, pace: Duration) {
+    pub(crate) fn write(&self, text: &str, pace: Duration) {
         *self.0.tokens.lock().unwrap() = text.split_inclusive(' ').map(str::to_owned).collect();
         *self.0.pace.lock().unwrap() = pace;
     }
@@ -216,16 +216,16 @@ impl TextService for FakeText {
 
 /// What a fake moderation service does.
 #[derive(Default)]
-pub struct Rules {
+pub(crate) struct Rules {
     /// No answers while this is set.
-    pub down: AtomicBool,
-    pub delay: Mutex<Duration>,
+    pub(crate) down: AtomicBool,
+    pub(crate) delay: Mutex<Duration>,
     /// All texts that were measured, in their order.
-    pub texts: Mutex<Vec<String>>,
+    pub(crate) texts: Mutex<Vec<String>>,
 }
 
 #[derive(Clone, Default)]
-pub struct FakeModeration(pub Arc<Rules>);
+pub(crate) struct FakeModeration(pub(crate) Arc<Rules>);
 
 /// Category and score that a word stands for.
 const WORDS: [(&str, CategoryId, f32); 3] = [
@@ -235,11 +235,11 @@ const WORDS: [(&str, CategoryId, f32); 3] = [
 ];
 
 impl FakeModeration {
-    pub fn switch_off(&self, off: bool) {
+    pub(crate) fn switch_off(&self, off: bool) {
         self.0.down.store(off, Ordering::SeqCst);
     }
 
-    pub fn take(&self, delay: Duration) {
+    pub(crate) fn take(&self, delay: Duration) {
         *self.0.delay.lock().unwrap() = delay;
     }
 

@@ -32,13 +32,13 @@ use tonic::{Status, Streaming};
 
 use crate::fakes::{FakeModeration, FakeText};
 
-pub type Client = GatewayServiceClient<Channel>;
+pub(crate) type Client = GatewayServiceClient<Channel>;
 
 /// Thresholds that all policies here share.
 const CATEGORIES: &str = "{hate: {flag: 0.5, block: 0.9}, violence: {block: 0.9}, illicit: {block: 0.9}}";
 
 /// A policy file with one policy.
-pub fn policy(failure: &str, mode: &str, window: &str) -> String {
+pub(crate) fn policy(failure: &str, mode: &str, window: &str) -> String {
     format!(
         "version: 1\ndefault_policy: p\npolicies:\n  p:\n    on_moderation_failure: {failure}\n    \
          input: {{categories: {CATEGORIES}}}\n    output:\n      mode: {mode}\n      window: {window}\n      \
@@ -47,13 +47,13 @@ pub fn policy(failure: &str, mode: &str, window: &str) -> String {
 }
 
 /// Small windows that only close when they are full.
-pub const WINDOW: &str = "{characters: 40, overlap: 12, max_hold: 60s}";
+pub(crate) const WINDOW: &str = "{characters: 40, overlap: 12, max_hold: 60s}";
 
-pub struct Sandbox {
-    pub client: Client,
-    pub text: FakeText,
-    pub moderation: FakeModeration,
-    pub admin: SocketAddr,
+pub(crate) struct Sandbox {
+    pub(crate) client: Client,
+    pub(crate) text: FakeText,
+    pub(crate) moderation: FakeModeration,
+    pub(crate) admin: SocketAddr,
     folder: TempDir,
     stop: Option<oneshot::Sender<()>>,
     served: JoinHandle<anyhow::Result<()>>,
@@ -61,17 +61,17 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    pub async fn start(policy: &str) -> Self {
+    pub(crate) async fn start(policy: &str) -> Self {
         Self::start_with(policy, |_| {}).await
     }
 
-    pub async fn start_with(policy: &str, change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) async fn start_with(policy: &str, change: impl FnOnce(&mut Config)) -> Self {
         let sandbox = Self::start_unready(policy, change).await;
         sandbox.until("it is ready", async || sandbox.get("/readyz").await.starts_with("HTTP/1.1 200")).await;
         sandbox
     }
 
-    pub async fn start_unready(policy: &str, change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) async fn start_unready(policy: &str, change: impl FnOnce(&mut Config)) -> Self {
         let (text, moderation) = (FakeText::default(), FakeModeration::default());
         let (text_address, text_task) = upstream(TextServiceServer::new(text.clone())).await;
         let (moderation_address, moderation_task) =
@@ -103,7 +103,7 @@ impl Sandbox {
     }
 
     /// Waits for something that happens soon.
-    pub async fn until(&self, what: &str, mut happened: impl AsyncFnMut() -> bool) {
+    pub(crate) async fn until(&self, what: &str, mut happened: impl AsyncFnMut() -> bool) {
         let since = Instant::now();
         while !happened().await {
             assert!(since.elapsed() < Duration::from_secs(20), "in vain: {what}");
@@ -112,13 +112,13 @@ impl Sandbox {
     }
 
     /// Waits until the text service has no call open.
-    pub async fn until_slot_is_free(&self) {
+    pub(crate) async fn until_slot_is_free(&self) {
         self.until("the upstream call has ended", async || self.text.0.open.load(Ordering::SeqCst) == 0)
             .await;
     }
 
     /// The answer of the admin port, headers and all.
-    pub async fn get(&self, path: &str) -> String {
+    pub(crate) async fn get(&self, path: &str) -> String {
         let mut stream = TcpStream::connect(self.admin).await.unwrap();
         let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
@@ -127,12 +127,12 @@ impl Sandbox {
         answer
     }
 
-    pub fn policy_file(&self) -> PathBuf {
+    pub(crate) fn policy_file(&self) -> PathBuf {
         self.folder.path().join("policy.yaml")
     }
 
     /// Stops the gateway and gives what is on the audit trail.
-    pub async fn finish(mut self) -> (Vec<serde_json::Value>, String) {
+    pub(crate) async fn finish(mut self) -> (Vec<serde_json::Value>, String) {
         drop(self.stop.take());
         drop(self.client);
         (&mut self.served).await.unwrap().unwrap();
@@ -143,29 +143,29 @@ impl Sandbox {
         (trail.lines().map(|line| serde_json::from_str(line).unwrap()).collect(), trail)
     }
 
-    pub async fn chat(&self, content: &str) -> Result<(String, Completion), Status> {
+    pub(crate) async fn chat(&self, content: &str) -> Result<(String, Completion), Status> {
         let request = ChatRequest { messages: user(content), ..Default::default() };
         let answer = self.client.clone().chat(request).await?.into_inner();
         Ok((answer.message.unwrap().content, answer.completion.unwrap()))
     }
 
-    pub async fn stream(&self, content: &str) -> Result<Answer, Status> {
+    pub(crate) async fn stream(&self, content: &str) -> Result<Answer, Status> {
         let request = StreamChatRequest { messages: user(content), ..Default::default() };
         Ok(Answer::new(self.client.clone().stream_chat(request).await?.into_inner()))
     }
 }
 
-pub fn user(content: &str) -> Vec<Message> {
+pub(crate) fn user(content: &str) -> Vec<Message> {
     vec![Message { role: Role::User.into(), content: content.to_owned() }]
 }
 
 /// A streamed answer as it comes in.
-pub struct Answer {
-    pub stream: Streaming<atelier_proto::gateway::v1::StreamChatResponse>,
-    pub text: String,
-    pub deltas: usize,
-    pub verdicts: Vec<Verdict>,
-    pub completion: Option<Completion>,
+pub(crate) struct Answer {
+    pub(crate) stream: Streaming<atelier_proto::gateway::v1::StreamChatResponse>,
+    pub(crate) text: String,
+    pub(crate) deltas: usize,
+    pub(crate) verdicts: Vec<Verdict>,
+    pub(crate) completion: Option<Completion>,
 }
 
 impl Answer {
@@ -174,7 +174,7 @@ impl Answer {
     }
 
     /// Takes one more event; whether there was one.
-    pub async fn next(&mut self) -> Result<bool, Status> {
+    pub(crate) async fn next(&mut self) -> Result<bool, Status> {
         let Some(message) = self.stream.message().await? else { return Ok(false) };
         assert!(self.completion.is_none(), "the completion is the last event");
         match message.event.unwrap() {
@@ -189,7 +189,7 @@ impl Answer {
     }
 
     /// Reads to the end.
-    pub async fn finish(mut self) -> (Self, Result<(), Status>) {
+    pub(crate) async fn finish(mut self) -> (Self, Result<(), Status>) {
         loop {
             match self.next().await {
                 Ok(true) => {}
