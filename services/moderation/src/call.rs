@@ -5,8 +5,8 @@ use tokio::sync::Semaphore;
 
 /// What the parts of one call (a batch, or a stream) have in common.
 ///
-/// A call holds a bounded number of places in the models' queues however much content it brings, so that a long text or a
-/// batch of a thousand neither fills the queue by itself nor keeps others out.
+/// A call holds a bounded number of places in the models' queues however much content it brings, so that a long
+/// text or a batch of a thousand neither fills the queue by itself nor keeps others out.
 #[derive(Debug)]
 pub struct Call {
     ticket: Ticket,

@@ -36,14 +36,15 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TextConfig {
-    /// Tokens of one window, the model's prefix and special tokens included. At most what the encoder reads. Default: 128, the length
-    /// that the default heads are trained on.
+    /// Tokens of one window, the model's prefix and special tokens included. At most what the encoder reads.
+    /// Default: 128, the length that the default heads are trained on.
     pub window_tokens: usize,
     /// Tokens that neighbouring windows share, at least. Default: 32.
     pub overlap_tokens: usize,
     /// Copies of the model, each with its own owner thread. Default: 1.
     pub instances: usize,
-    /// Texts of one call (batch or stream) that are measured at once; the next is read when one is done. Default: 64.
+    /// Texts of one call (batch or stream) that are measured at once; the next is read when one is done. Default:
+    /// 64.
     pub max_in_flight: usize,
     /// How runs are batched.
     pub batch: BatcherConfig,
@@ -53,8 +54,8 @@ pub struct TextConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ImageConfig {
-    /// Memory that pictures above about a megapixel share while they are decoded, in bytes. Default: 1 GiB, enough for the
-    /// largest picture that the API admits.
+    /// Memory that pictures above about a megapixel share while they are decoded, in bytes. Default: 1 GiB,
+    /// enough for the largest picture that the API admits.
     pub decode_memory_bytes: u64,
     /// Copies of the model, each with its own owner thread. Default: 1.
     pub instances: usize,
@@ -124,5 +125,32 @@ impl Default for ImageConfig {
             // A prepared picture is 150 KB: the queue holds up to 38 MB of them.
             batch: BatcherConfig { max_batch_items: 8, max_queue: 256, ..BatcherConfig::default() },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_survive_being_written_and_read() {
+        let written = serde_json::to_value(Config::default()).unwrap();
+        let read: Config = serde_json::from_value(written).unwrap();
+        assert_eq!(read, Config::default());
+        let kinds: Vec<_> = read.detectors.iter().map(|detector| detector.kind.as_str()).collect();
+        assert_eq!(kinds, ["text-heads", "open-nsfw"]);
+    }
+
+    #[test]
+    fn unknown_keys_are_refused() {
+        for wrong in [
+            r#"{"detector": []}"#,
+            r#"{"text": {"window": 3}}"#,
+            r#"{"detectors": [{"kind": "a", "model": "b", "c": 1}]}"#,
+        ] {
+            assert!(serde_json::from_str::<Config>(wrong).is_err(), "{wrong}");
+        }
+        let unknown = r#"{"detectors": [{"kind": "a", "model": "b", "categories": ["rudeness"]}]}"#;
+        assert!(serde_json::from_str::<Config>(unknown).is_err());
     }
 }

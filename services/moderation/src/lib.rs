@@ -1,8 +1,9 @@
 //! The moderation service: measures text and pictures against a table of detectors.
 //!
-//! It measures and never decides: answers are scores, and what a score leads to is policy, which lives in the gateway.
-//! A request goes from [`service`] (checks, items side by side, conversion) to the [`moderator`] (which detectors take part)
-//! to the [`detector`]s (windows or pixels, batched runs) and back through [`scores`] (merging).
+//! It measures and never decides: answers are scores, and what a score leads to is policy, which lives in the
+//! gateway. A request goes from [`service`] (checks, items side by side, conversion) to the [`moderator`] (which
+//! detectors take part) to the [`detector`]s (windows or pixels, batched runs) and back through [`scores`]
+//! (merging).
 //!
 //! A new model is one file and one line: see [`detector`].
 
@@ -32,7 +33,8 @@ pub use error::ModerationError;
 
 use crate::{detector::Loader, image::DecodePool, moderator::Moderator, service::Service};
 
-/// Loads the detectors, serves until `shutdown`, drains. Health is NOT_SERVING until every detector has measured something.
+/// Loads the detectors, serves until `shutdown`, drains. Health is NOT_SERVING until every detector has measured
+/// something.
 ///
 /// # Errors
 /// The configuration can't be, a model is missing or altered, or the server can't start.

@@ -1,7 +1,8 @@
 //! From what single detectors measured to the scores of one piece of content.
 //!
-//! A score is the highest of all windows and all detectors that measure the category: content is as bad as its worst
-//! part. A category nobody measures has no score at all; it is named as unsupported, so that no caller takes silence for 0.
+//! A score is the highest of all windows and all detectors that measure the category: content is as bad as its
+//! worst part. A category nobody measures has no score at all; it is named as unsupported, so that no caller
+//! takes silence for 0.
 
 use atelier_core::{CategoryId, ModelId};
 

@@ -239,9 +239,9 @@ impl Display for At {
 
 /// Answers requests as they come, `width` at once, each answer sent when it is ready.
 ///
-/// The next request is read when an answer has been taken, so a caller who does not read its answers is not read from either.
-/// Everything lives in the returned stream: when the call ends, for whatever reason, dropping it stops all of its work. A
-/// request that can't be read ends the call, because nothing after it can be read.
+/// The next request is read when an answer has been taken, so a caller who does not read its answers is not read
+/// from either. Everything lives in the returned stream: when the call ends, for whatever reason, dropping it
+/// stops all of its work. A request that can't be read ends the call, because nothing after it can be read.
 fn answers<Q, A, F>(
     requests: impl Stream<Item = Result<Q, Status>>,
     width: usize,

@@ -1,9 +1,10 @@
 //! The table of detectors: which models measure which categories.
 //!
 //! To add a moderation model:
-//! 1. Write a file beside this one with `pub(super) const KIND: Kind`. Its `open` loads the model with the [`Loader`] and
-//!    returns a [`Detector`]: a [`TextDetector`] or an [`ImageDetector`] that says which categories it measures and
-//!    measures them, its runs going through an [`atelier_inference::Batcher`] (`nsfw.rs` is the shortest example).
+//! 1. Write a file beside this one with `pub(super) const KIND: Kind`. Its `open` loads the model with the
+//!    [`Loader`] and returns a [`Detector`]: a [`TextDetector`] or an [`ImageDetector`] that says which
+//!    categories it measures and measures them, its runs going through an [`atelier_inference::Batcher`]
+//!    (`nsfw.rs` is the shortest example).
 //! 2. Add its `KIND` to [`KINDS`].
 //! 3. Name it in the configuration: `detectors: [{ kind: <name of the kind>, model: <folder of the model> }]`.
 //!
@@ -181,5 +182,39 @@ impl DetectorConfig {
 
     fn refuse(&self, problem: &str) -> ModerationError {
         ModerationError::Config(format!("detector {}: {problem}", self.model))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MEASURED: [CategoryId; 3] = [CategoryId::Hate, CategoryId::Sexual, CategoryId::Violence];
+
+    fn detector(categories: Option<Vec<CategoryId>>) -> DetectorConfig {
+        DetectorConfig { categories, ..DetectorConfig::new(&KINDS[0], "heads").unwrap() }
+    }
+
+    #[test]
+    fn a_detector_may_be_used_for_some_of_what_it_measures() {
+        let all = detector(None).columns(&MEASURED).unwrap();
+        assert_eq!(all, [(0, CategoryId::Hate), (1, CategoryId::Sexual), (2, CategoryId::Violence)]);
+        let one = detector(Some(vec![CategoryId::Violence])).columns(&MEASURED).unwrap();
+        assert_eq!(one, [(2, CategoryId::Violence)]);
+    }
+
+    #[test]
+    fn a_detector_is_not_used_for_what_it_does_not_measure() {
+        for wrong in [vec![], vec![CategoryId::Hate, CategoryId::SelfHarm]] {
+            let refused = detector(Some(wrong)).columns(&MEASURED);
+            assert!(matches!(refused, Err(ModerationError::Config(_))), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn kinds_have_names_of_their_own() {
+        for (n, kind) in KINDS.iter().enumerate() {
+            assert!(KINDS[..n].iter().all(|other| other.name != kind.name));
+        }
     }
 }

@@ -1,14 +1,15 @@
 //! Small classification heads on a shared sentence encoder.
 //!
-//! The heads' folder has `model.onnx` (embedding f32 `[batch, dimensions]` -> scores f32 `[batch, categories]`) and
-//! `heads.json`: the encoder's model id and the categories, one for each column. The encoder's folder has `model.onnx` (token ids
-//! and attention mask -> sentence embedding) and `tokenizer.json`. Both run one after the other on one owner thread.
+//! The heads' folder has `model.onnx` (embedding f32 `[batch, dimensions]` -> scores f32 `[batch, categories]`)
+//! and `heads.json`: the encoder's model id and the categories, one for each column. The encoder's folder has
+//! `model.onnx` (token ids and attention mask -> sentence embedding) and `tokenizer.json`. Both run one after the
+//! other on one owner thread.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use atelier_core::CategoryId;
-use atelier_inference::{BatchModel, Batcher, InferenceError, Model, ModelFolder, RunControl, Tensor};
+use atelier_inference::{BatchModel, Batcher, InferenceError, Model, ModelFolder, Port, RunControl, Tensor};
 use futures::{StreamExt, TryStreamExt, stream};
 use ndarray::Array2;
 use serde::Deserialize;
@@ -151,14 +152,13 @@ impl Recipe<'_> {
         let ([input], [output]) = (heads.inputs(), heads.outputs()) else {
             return Err(unfit(self.heads, "the graph must have one input and one output".to_owned()));
         };
-        let differ = |a: Option<&Option<usize>>, b: Option<usize>| matches!((a, b), (Some(Some(a)), Some(b)) if *a != b);
-        if differ(output.dimensions.last(), Some(self.width)) {
-            return Err(unfit(
-                self.heads,
-                format!("heads.json names {} categories, the graph has others", self.width),
-            ));
+        // A graph may leave a dimension open; then the first run tells.
+        let (reads, writes) = (last(input), last(output));
+        if writes.is_some_and(|width| width != self.width) {
+            let problem = format!("heads.json names {} categories, the graph has others", self.width);
+            return Err(unfit(self.heads, problem));
         }
-        if differ(input.dimensions.last(), embedding.dimensions[1]) {
+        if reads.zip(last(embedding)).is_some_and(|(reads, embeds)| reads != embeds) {
             let problem = format!("the heads do not read embeddings of {}", self.encoder.id());
             return Err(unfit(self.heads, problem));
         }
@@ -173,6 +173,10 @@ impl Recipe<'_> {
             heads,
         })
     }
+}
+
+fn last(port: &Port) -> Option<usize> {
+    port.dimensions.last().copied().flatten()
 }
 
 fn unfit(folder: &ModelFolder, problem: String) -> ModerationError {

@@ -1,8 +1,8 @@
 //! Decoding pictures that a stranger sent.
 //!
-//! The format is sniffed from the bytes. Nothing is allocated for pixels before the declared size has been checked, so a small
-//! file that declares a huge picture costs nothing. Transparent pixels are laid on white, as most viewers show them.
-//! EXIF orientation is ignored: a picture is measured as it is stored.
+//! The format is sniffed from the bytes. Nothing is allocated for pixels before the declared size has been
+//! checked, so a small file that declares a huge picture costs nothing. Transparent pixels are laid on white, as
+//! most viewers show them. EXIF orientation is ignored: a picture is measured as it is stored.
 
 use atelier_core::limits::{MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS};
 use image::{DynamicImage, ImageError, RgbImage};
@@ -47,8 +47,8 @@ pub enum PictureError {
 /// # Errors
 /// The bytes break the rules of their format, end too soon, or hold more pixels than they declared.
 pub fn decode(data: &[u8], header: &Header) -> Result<RgbImage, PictureError> {
-    // The decoders bound their own memory too, at 512 MiB: a file that shows its decoder another size than it showed us is
-    // caught there or below.
+    // The decoders bound their own memory too, at 512 MiB: a file that shows its decoder another size than it
+    // showed us is caught there or below.
     let format = header.format;
     let picture = image::load_from_memory(data)
         .map_err(|source| PictureError::Malformed { format, source: Some(source) })?;

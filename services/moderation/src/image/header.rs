@@ -1,13 +1,14 @@
 //! Format and size of a picture from its first bytes.
 //!
-//! Decoders tell the size too, but only once they are set up, which takes memory and time that the sender controls. This
-//! reads a few bytes, so it can run anywhere and decide whether and where the picture is decoded.
+//! Decoders tell the size too, but only once they are set up, which takes memory and time that the sender
+//! controls. This reads a few bytes, so it can run anywhere and decide whether and where the picture is decoded.
 
 use atelier_core::limits::{MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS};
 
 use super::PictureError;
 
-/// Most segments of a JPEG before its frame header. Cameras write some twenty, the longest colour profile takes 255.
+/// Most segments of a JPEG before its frame header. Cameras write some twenty, the longest colour profile takes
+/// 255.
 const MAX_JPEG_SEGMENTS: usize = 1024;
 
 /// A format that is decoded.
@@ -99,8 +100,8 @@ impl Header {
     /// The most memory that decoding takes, in bytes.
     #[must_use]
     pub fn memory(&self) -> u64 {
-        // The decoder's pixels: RGBA, of 16 bits in PNG alone. Then what it works with (the coefficients of a progressive JPEG,
-        // a filtered row, a frame in RGBA), then the three bytes a pixel of the result.
+        // The decoder's pixels: RGBA, of 16 bits in PNG alone. Then what it works with (the coefficients of a
+        // progressive JPEG, a filtered row, a frame in RGBA), then the three bytes a pixel of the result.
         let (pixels, work) = match self.format {
             Format::Png => (8, 0),
             Format::Jpeg => (4, 6),

@@ -9,7 +9,8 @@ use tokio::sync::Semaphore;
 use super::{decode, header::Header};
 use crate::error::ModerationError;
 
-/// Pictures that need no more than this are decoded without asking for memory: 16 MiB, a picture of about one megapixel.
+/// Pictures that need no more than this are decoded without asking for memory: 16 MiB, a picture of about one
+/// megapixel.
 const SMALL: u64 = 16 << 20;
 /// Memory is shared out in these units, in bytes.
 const UNIT: u64 = 1 << 20;
@@ -23,8 +24,8 @@ pub struct DecodePool {
 }
 
 impl DecodePool {
-    /// `jobs` pictures are decoded at once; those that are large share `memory_bytes`. A picture that needs more than all of it waits
-    /// until it is alone.
+    /// `jobs` pictures are decoded at once; those that are large share `memory_bytes`. A picture that needs more
+    /// than all of it waits until it is alone.
     #[must_use]
     pub fn new(jobs: usize, memory_bytes: u64) -> Self {
         let units = u32::try_from(memory_bytes / UNIT).unwrap_or(u32::MAX).clamp(1, 1 << 20);
@@ -32,7 +33,8 @@ impl DecodePool {
         Self { jobs: Arc::new(Semaphore::new(jobs.max(1))), memory: Arc::new(memory), units }
     }
 
-    /// Decodes a picture and reduces it to what `reduce` keeps; the decoded picture itself lives no longer than that.
+    /// Decodes a picture and reduces it to what `reduce` keeps; the decoded picture itself lives no longer than
+    /// that.
     ///
     /// # Errors
     /// The bytes are no picture that may be decoded, or `reduce` failed.

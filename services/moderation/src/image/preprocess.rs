@@ -17,8 +17,8 @@ const CHANNELS: usize = 3;
 
 /// Resizes to 256 x 256 and takes the centre of 224 x 224; RGB, row by row.
 ///
-/// The resize is bilinear with its support widened when shrinking, as Pillow's `Image.BILINEAR` is: the model was trained on
-/// pictures so made.
+/// The resize is bilinear with its support widened when shrinking, as Pillow's `Image.BILINEAR` is: the model was
+/// trained on pictures so made.
 ///
 /// # Errors
 /// The resizer refused, which no picture with at least one pixel is known to cause.

@@ -8,11 +8,12 @@ use crate::error::ModerationError;
 
 /// Up to here a text is tokenised on the async worker: half a millisecond at the 2 MB/s of the E5 tokenizer.
 const INLINE_BYTES: usize = 1024;
-/// A long text is tokenised in pieces of at most this, so that one job takes some 10 ms and a caller who leaves stops
-/// the rest.
+/// A long text is tokenised in pieces of at most this, so that one job takes some 10 ms and a caller who leaves
+/// stops the rest.
 const PIECE_BYTES: usize = 16 << 10;
 
-/// Control tokens of the usual vocabularies. A unigram vocabulary lists them as pieces, so that text may spell them.
+/// Control tokens of the usual vocabularies. A unigram vocabulary lists them as pieces, so that text may spell
+/// them.
 const CONTROL_TOKENS: [&str; 8] = ["<s>", "</s>", "<pad>", "<mask>", "[CLS]", "[SEP]", "[PAD]", "[MASK]"];
 
 /// The tokens around a window's content: the model's special tokens and the prefix it was trained with.
@@ -59,8 +60,8 @@ impl Frame {
 }
 
 impl Tokenizer {
-    /// Loads a `tokenizer.json`. `prefix` is put before each window ("query: " for the E5 family); `jobs` bounds the
-    /// long texts that are tokenised at once.
+    /// Loads a `tokenizer.json`. `prefix` is put before each window ("query: " for the E5 family); `jobs` bounds
+    /// the long texts that are tokenised at once.
     ///
     /// # Errors
     /// The file is no tokenizer.
@@ -119,8 +120,8 @@ impl Tokenizer {
 }
 
 impl Vocabulary {
-    /// Control tokens that a text spells out are dropped: "</s>" would end the text for the model, and what follows would be
-    /// read as nothing.
+    /// Control tokens that a text spells out are dropped: "</s>" would end the text for the model, and what
+    /// follows would be read as nothing.
     fn encode(&self, text: &str) -> Result<Vec<u32>, ModerationError> {
         let encoding = self.tokenizer.encode_fast(text, false).map_err(ModerationError::Tokenizer)?;
         Ok(encoding.get_ids().iter().copied().filter(|id| !self.control.contains(id)).collect())
@@ -137,8 +138,9 @@ fn frame_of(framed: &[u32], plain: &[u32]) -> Frame {
     Frame { head: framed[..end].to_vec(), tail: framed[end..].to_vec() }
 }
 
-/// Pieces of at most `most` bytes, cut at white space where there is any: there the tokens of the pieces are the tokens of the
-/// whole. In a longer run without white space the cut falls between characters and may split a word.
+/// Pieces of at most `most` bytes, cut at white space where there is any: there the tokens of the pieces are the
+/// tokens of the whole. In a longer run without white space the cut falls between characters and may split a
+/// word.
 fn pieces(mut text: &str, most: usize) -> impl Iterator<Item = &str> {
     std::iter::from_fn(move || {
         text = text.trim_start();

@@ -26,8 +26,8 @@ impl WindowShape {
         }
     }
 
-    /// The windows over `tokens`. Each but a lone one is full: the last is moved back to the end instead of being cut short,
-    /// because a classifier reads a stump of a sentence badly.
+    /// The windows over `tokens`. Each but a lone one is full: the last is moved back to the end instead of being
+    /// cut short, because a classifier reads a stump of a sentence badly.
     pub fn ranges(self, tokens: usize) -> impl ExactSizeIterator<Item = Range<usize>> {
         let length = self.content.min(tokens);
         (0..self.count(tokens)).map(move |n| {

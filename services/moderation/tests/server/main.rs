@@ -7,6 +7,7 @@ mod text;
 use std::collections::BTreeSet;
 
 use atelier_core::CategoryId;
+use atelier_moderation::{Config, detector::DetectorConfig};
 use atelier_proto::moderation::v1::{ListCategoriesRequest, Modality};
 
 #[test]
@@ -25,4 +26,20 @@ fn the_taxonomy_is_listed_with_its_detectors() {
             assert_eq!(detector.model.as_ref().unwrap().revision.len(), 12);
         }
     });
+}
+
+#[tokio::test]
+async fn a_table_that_cannot_be_loaded_is_told_before_anything_is_served() {
+    let empty = tempfile::tempdir().unwrap();
+    let told = async |config: Config| {
+        let listeners = atelier_rpc::Listeners::local().await.unwrap();
+        let error = atelier_moderation::serve(config, listeners, std::future::pending()).await.unwrap_err();
+        format!("{error:#}")
+    };
+    let missing = Config { models: Some(empty.path().to_owned()), ..Config::default() };
+    assert!(told(missing).await.contains("text-moderation-heads"));
+    let kind = DetectorConfig { kind: "oracle".to_owned(), ..Config::default().detectors[0].clone() };
+    let unknown = Config { detectors: vec![kind], ..Config::default() };
+    let text = told(unknown).await;
+    assert!(text.contains("oracle") && text.contains("open-nsfw"), "{text}");
 }
