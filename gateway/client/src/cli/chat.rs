@@ -108,7 +108,12 @@ async fn converse(
         if let Err(error) = conclude(&answer, arguments.stats) {
             report(&error, out.json);
         }
-        messages.push(assistant(answer.text));
+        if answer.text.is_empty() {
+            // Nothing was said that a next turn could follow.
+            messages.pop();
+        } else {
+            messages.push(assistant(answer.text));
+        }
     }
 }
 

@@ -1,6 +1,9 @@
 //! What goes to stdout and stderr, for people and for programs.
 
-use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+use std::{
+    borrow::Cow,
+    io::{self, BufWriter, IsTerminal, StdoutLock, Write},
+};
 
 use atelier_client::{ClientError, reason};
 use serde::Serialize;
@@ -20,9 +23,11 @@ impl Output {
         Self { stdout: BufWriter::new(io::stdout().lock()), json }
     }
 
-    /// Writes text as it is and lets it be seen at once.
+    /// Writes text and lets it be seen at once.
     pub(crate) fn text_now(&mut self, text: &str) -> Result<(), CliError> {
-        self.stdout.write_all(text.as_bytes())?;
+        // What a model writes must not steer the terminal.
+        let shown = if self.is_terminal() { harmless(text) } else { Cow::Borrowed(text) };
+        self.stdout.write_all(shown.as_bytes())?;
         self.flush()
     }
 
@@ -57,6 +62,12 @@ impl Output {
 /// Writes a note for the person at the terminal. A closed stderr is no reason to stop.
 pub(crate) fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Text without control characters other than newlines and tabs.
+fn harmless(text: &str) -> Cow<'_, str> {
+    let steers = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if text.contains(steers) { text.replace(steers, "\u{fffd}").into() } else { text.into() }
 }
 
 fn table(rows: &[Vec<String>]) -> Vec<String> {
@@ -211,6 +222,12 @@ mod tests {
         details.set_error_info("QUEUE_FULL", "atelier", []);
         let document = error_document(&failure(Code::ResourceExhausted, "the queue is full", details));
         assert!(document.contains("\"retry_after_ms\":250"), "{document}");
+    }
+
+    #[test]
+    fn terminals_are_not_steered() {
+        assert_eq!(harmless("a\tb\nc"), "a\tb\nc");
+        assert_eq!(harmless("\u{1b}]0;title\u{7}x\r"), "\u{fffd}]0;title\u{fffd}x\u{fffd}");
     }
 
     #[test]
