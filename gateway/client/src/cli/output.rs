@@ -73,14 +73,25 @@ fn harmless(text: &str) -> Cow<'_, str> {
 fn table(rows: &[Vec<String>]) -> Vec<String> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width_of = |column: usize| {
-        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| width(cell)).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..columns).map(width_of).collect();
     let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        let cells =
+            row.iter().zip(&widths).map(|(cell, column)| cell.clone() + &" ".repeat(column - width(cell)));
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     rows.iter().map(line).collect()
+}
+
+/// Columns that a text takes on a terminal: East Asian letters and emoji take two.
+fn width(text: &str) -> usize {
+    let wide = |c| {
+        matches!(c, '\u{1100}'..='\u{115f}' | '\u{2e80}'..='\u{a4cf}' | '\u{ac00}'..='\u{d7a3}'
+        | '\u{f900}'..='\u{faff}' | '\u{fe30}'..='\u{fe6f}' | '\u{ff00}'..='\u{ff60}' | '\u{1f300}'..='\u{1faff}'
+        | '\u{20000}'..='\u{3fffd}')
+    };
+    text.chars().map(|c| if wide(c) { 2 } else { 1 }).sum()
 }
 
 /// The JSON form of an error.
@@ -232,8 +243,8 @@ mod tests {
 
     #[test]
     fn columns_line_up() {
-        let rows = [["ID", "LICENCE"], ["größer", "MIT"], ["b", ""]];
+        let rows = [["ID", "LICENCE"], ["größer", "MIT"], ["你好", "MIT"], ["b", ""]];
         let rows: Vec<Vec<String>> = rows.iter().map(|row| row.map(str::to_owned).to_vec()).collect();
-        assert_eq!(table(&rows), ["ID      LICENCE", "größer  MIT", "b"]);
+        assert_eq!(table(&rows), ["ID      LICENCE", "größer  MIT", "你好    MIT", "b"]);
     }
 }

@@ -12,7 +12,8 @@ use super::{ClientTls, Secret};
 pub struct TelemetryConfig {
     /// How log lines are written to standard error. Default: pretty.
     pub format: LogFormat,
-    /// What is logged, in the syntax of `RUST_LOG`, e.g. `info,atelier_text=debug`. Default: info.
+    /// What is logged, in the syntax of `RUST_LOG`, e.g. `info,atelier_text=debug`. Default: info, and of
+    /// ONNX Runtime, which tells of each graph pass at that level, warn.
     pub filter: String,
     /// OTLP/gRPC collector that receives traces, e.g. `http://otel-collector:4317`; none: traces are not exported,
     /// and a caller's trace context is handed on unchanged. Default: none.
@@ -42,7 +43,7 @@ impl Default for TelemetryConfig {
     fn default() -> Self {
         Self {
             format: LogFormat::Pretty,
-            filter: "info".to_owned(),
+            filter: "info,ort=warn".to_owned(),
             otlp_endpoint: None,
             otlp_headers: BTreeMap::new(),
             otlp_tls: None,
