@@ -24,7 +24,7 @@ use super::{
 enum EventDocument<'a> {
     Delta { text: &'a str, completion_tokens: u32 },
     Verdict(Verdict),
-    Completion(Completion),
+    Completion(Box<Completion>),
 }
 
 #[derive(Serialize)]
@@ -91,7 +91,7 @@ pub(crate) async fn print_stream(out: &mut Output, mut events: EventStream) -> R
             Event::Verdict(_) => {}
             Event::Completion(completion) => {
                 if out.json {
-                    out.document(&EventDocument::Completion(Completion::from((*completion).clone())))?;
+                    out.document(&EventDocument::Completion(Box::new((*completion).clone().into())))?;
                     out.flush()?;
                 } else {
                     end_line(out, &text)?;
