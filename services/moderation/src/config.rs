@@ -46,6 +46,9 @@ pub struct TextConfig {
     /// Texts of one call (batch or stream) that are measured at once; the next is read when one is done. Default:
     /// 64.
     pub max_in_flight: usize,
+    /// Windows that one run of the graphs holds. A larger batch is sorted by length and run in parts, because on a
+    /// processor padding costs more than a longer run saves; on a GPU make it as large as a batch. Default: 8.
+    pub max_run_windows: usize,
     /// How runs are batched.
     pub batch: BatcherConfig,
 }
@@ -111,6 +114,7 @@ impl Default for TextConfig {
             overlap_tokens: 32,
             instances: 1,
             max_in_flight: 64,
+            max_run_windows: 8,
             batch: BatcherConfig::default(),
         }
     }

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use atelier_core::CategoryId;
 use atelier_inference::{BatchModel, Batcher, InferenceError, Model, ModelFolder, Port, RunControl, Tensor};
 use futures::{StreamExt, TryStreamExt, stream};
-use ndarray::Array2;
+use ndarray::{Array2, ArrayViewD};
 use serde::Deserialize;
 
 use super::{About, Detector, DetectorConfig, Kind, Loader, TextDetector};
@@ -79,6 +79,7 @@ struct EncoderAndHeads {
     heads_input: String,
     scores: String,
     columns: Vec<usize>,
+    run_windows: usize,
 }
 
 fn open(loader: &Loader<'_>, detector: &DetectorConfig) -> Result<Detector, ModerationError> {
@@ -169,6 +170,7 @@ impl Recipe<'_> {
             padding: self.padding,
             has_types,
             columns: self.columns.clone(),
+            run_windows: self.loader.config.text.max_run_windows.max(1),
             encoder,
             heads,
         })
@@ -192,10 +194,30 @@ impl BatchModel for EncoderAndHeads {
     }
 
     fn run(&mut self, batch: &[Vec<u32>], control: &RunControl) -> Result<Vec<Vec<f32>>, InferenceError> {
-        let longest = batch.iter().map(Vec::len).max().unwrap_or(0);
-        let mut ids = Array2::from_elem((batch.len(), longest), i64::from(self.padding));
-        let mut mask = Array2::zeros((batch.len(), longest));
-        for (row, window) in batch.iter().enumerate() {
+        let mut order: Vec<usize> = (0..batch.len()).collect();
+        order.sort_by_key(|place| batch[*place].len());
+        let mut scores = vec![Vec::new(); batch.len()];
+        for places in order.chunks(self.run_windows) {
+            let windows: Vec<&[u32]> = places.iter().map(|place| batch[*place].as_slice()).collect();
+            for (place, row) in places.iter().zip(self.run_alike(&windows, control)?) {
+                scores[*place] = row;
+            }
+        }
+        Ok(scores)
+    }
+}
+
+impl EncoderAndHeads {
+    /// One run of both graphs over windows of like lengths, the longest last; their scores, in their order.
+    fn run_alike(
+        &mut self,
+        windows: &[&[u32]],
+        control: &RunControl,
+    ) -> Result<Vec<Vec<f32>>, InferenceError> {
+        let shape = (windows.len(), windows.last().map_or(0, |window| window.len()));
+        let mut ids = Array2::from_elem(shape, i64::from(self.padding));
+        let mut mask = Array2::zeros(shape);
+        for (row, window) in windows.iter().enumerate() {
             for (column, id) in window.iter().enumerate() {
                 ids[[row, column]] = i64::from(*id);
                 mask[[row, column]] = 1_i64;
@@ -203,18 +225,20 @@ impl BatchModel for EncoderAndHeads {
         }
         let mut inputs = vec![(IDS, Tensor::from(ids)), (MASK, Tensor::from(mask))];
         if self.has_types {
-            inputs.push((TYPES, Tensor::from(Array2::<i64>::zeros((batch.len(), longest)))));
+            inputs.push((TYPES, Tensor::from(Array2::<i64>::zeros(shape))));
         }
         let embeddings = self.encoder.run(&inputs, &[&self.embedding], control)?;
         let inputs: Vec<_> =
             embeddings.into_iter().map(|embedding| (self.heads_input.as_str(), embedding)).collect();
         let scores = self.heads.run(&inputs, &[&self.scores], control)?;
         let rows = scores.into_iter().next().map(Tensor::into_f32).transpose()?.unwrap_or_default();
-        let row = |row: ndarray::ArrayViewD<'_, f32>| {
+        let row = |row: ArrayViewD<'_, f32>| {
             let columns = self.columns.iter().map(|column| row.get(*column).copied());
             columns.collect::<Option<Vec<f32>>>()
         };
-        let narrow = || InferenceError::InvalidRun("the heads wrote fewer scores than categories".to_owned());
-        rows.outer_iter().map(|scores| row(scores).ok_or_else(narrow)).collect()
+        let wrong =
+            || InferenceError::InvalidRun("the heads wrote other scores than heads.json names".to_owned());
+        let rows = rows.outer_iter().map(row).collect::<Option<Vec<_>>>().ok_or_else(wrong)?;
+        if rows.len() == windows.len() { Ok(rows) } else { Err(wrong()) }
     }
 }
