@@ -1,5 +1,7 @@
 //! Streaming and prompting with the real tokenizers.
 
+#![expect(clippy::expect_used, reason = "tests fail by panicking, their helpers too")]
+
 use std::sync::{Arc, LazyLock};
 
 use atelier_inference::{ModelFolder, ModelStore, home};

@@ -1,5 +1,7 @@
 //! The text service on a real port with real models.
 
+#![expect(clippy::expect_used, clippy::panic, reason = "tests fail by panicking, their helpers too")]
+
 mod common;
 mod identity;
 mod service;
