@@ -4,6 +4,8 @@ use super::{Sampling, exp};
 
 /// Width of the blocks whose sums let a draw skip most of the vocabulary.
 const BLOCK: usize = 512;
+/// Logits that are compared together when the best are looked for.
+const STRETCH: usize = 64;
 /// Up to this many, a heap of the best is cheaper than a selection over a copy of all.
 const SMALL_TOP_K: usize = 1024;
 
@@ -84,7 +86,9 @@ pub(super) fn max(logits: &[f32]) -> Option<f32> {
 /// likeliest). At least the likeliest token stays.
 pub(super) fn warp(logits: &[f32], params: &Sampling, scratch: &mut Scratch) -> Option<()> {
     let max = max(logits)?;
-    let weight = |logit: f32| exp::exp((logit - max) / params.temperature);
+    // By value: behind a reference it would have to be read anew for each token, and the loop would not use SIMD.
+    let temperature = params.temperature;
+    let weight = move |logit: f32| exp::exp((logit - max) / temperature);
     let limited = params.top_k > 0 && params.top_k < logits.len();
     scratch.is_dense = !limited && params.top_p >= 1.0;
     scratch.sparse.clear();
@@ -119,15 +123,20 @@ fn kth_largest(logits: &[f32], k: usize, buffer: &mut Vec<f32>) -> f32 {
         buffer.extend(logits.iter().map(|&logit| if logit.is_nan() { f32::NEG_INFINITY } else { logit }));
         return *buffer.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a)).1;
     }
-    // A sorted window of the k best: nearly every logit is below its end and costs one comparison.
+    // A sorted window of the k best. Nearly every stretch of logits lies below its end and is passed by as a whole.
     let mut least = f32::NEG_INFINITY;
-    for &logit in logits {
-        if logit > least || (buffer.len() < k && !logit.is_nan()) {
-            let at = buffer.partition_point(|&better| better >= logit);
-            buffer.insert(at, logit);
-            buffer.truncate(k);
-            if buffer.len() == k {
-                least = buffer[k - 1];
+    for stretch in logits.chunks(STRETCH) {
+        if buffer.len() == k && exp::max(stretch) <= least {
+            continue;
+        }
+        for &logit in stretch {
+            if logit > least || (buffer.len() < k && !logit.is_nan()) {
+                let at = buffer.partition_point(|&better| better >= logit);
+                buffer.insert(at, logit);
+                buffer.truncate(k);
+                if buffer.len() == k {
+                    least = buffer[k - 1];
+                }
             }
         }
     }
