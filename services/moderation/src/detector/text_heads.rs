@@ -92,7 +92,7 @@ fn open(loader: &Loader<'_>, detector: &DetectorConfig) -> Result<Detector, Mode
     let settings = &loader.config.text;
     let tokenizer =
         Tokenizer::load(&encoder.file("tokenizer.json")?, &options.prefix, loader.config.blocking_jobs())?;
-    let window = settings.window_tokens.min(options.max_length).saturating_sub(tokenizer.frame().len());
+    let window = settings.window_tokens.min(options.max_length).saturating_sub(tokenizer.frame().tokens());
     let shape = WindowShape::new(window, settings.overlap_tokens)
         .ok_or_else(|| detector.refuse("text.window_tokens leaves no room beside text.overlap_tokens"))?;
 

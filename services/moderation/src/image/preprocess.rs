@@ -44,6 +44,9 @@ mod tests {
 
     use super::*;
 
+    /// Size of a picture, and pixels of its crop.
+    type Sample = ((u32, u32), [[u8; 3]; 5]);
+
     fn pattern(width: u32, height: u32) -> RgbImage {
         RgbImage::from_fn(width, height, |x, y| Rgb([x * 7 + y, x * y, x + y * 5].map(|v| (v % 256) as u8)))
     }
@@ -60,7 +63,7 @@ mod tests {
     #[test]
     fn pixels_equal_pillows() {
         const AT: [(usize, usize); 5] = [(0, 0), (17, 101), (112, 112), (200, 3), (223, 223)];
-        let expected: [((u32, u32), [[u8; 3]; 5]); 3] = [
+        let expected: [Sample; 3] = [
             ((640, 480), [[59, 169, 193], [67, 130, 92], [181, 111, 243], [231, 134, 27], [29, 123, 25]]),
             ((100, 37), [[44, 11, 15], [66, 197, 67], [110, 131, 140], [81, 220, 161], [173, 103, 8]]),
             ((256, 1000), [[176, 97, 80], [181, 157, 138], [117, 64, 75], [210, 185, 149], [48, 187, 50]]),

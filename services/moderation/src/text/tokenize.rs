@@ -47,7 +47,7 @@ impl fmt::Debug for Tokenizer {
 impl Frame {
     /// Tokens a window spends on the frame.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn tokens(&self) -> usize {
         self.head.len() + self.tail.len()
     }
 
@@ -187,7 +187,7 @@ mod tests {
         let tokens = tokenizer.tokens("a b").await.unwrap();
         assert_eq!(tokens, [4, 5]);
         assert_eq!(tokenizer.frame().window(&tokens, 0..2), [1, 3, 4, 5, 2]);
-        assert_eq!(tokenizer.frame().len(), 3);
+        assert_eq!(tokenizer.frame().tokens(), 3);
         assert_eq!(words("").frame().window(&tokens, 1..2), [1, 5, 2]);
     }
 

@@ -49,7 +49,7 @@ mod tests {
         assert!(WindowShape::new(0, 0).is_none());
         let shape = WindowShape::new(8, 2).unwrap();
         assert_eq!(shape.ranges(0).count(), 0);
-        assert_eq!(shape.ranges(8).collect::<Vec<_>>(), [0..8]);
+        assert!(shape.ranges(8).eq(std::iter::once(0..8)));
         assert_eq!(shape.ranges(9).collect::<Vec<_>>(), [0..8, 1..9]);
         assert_eq!(shape.ranges(15).collect::<Vec<_>>(), [0..8, 6..14, 7..15]);
     }

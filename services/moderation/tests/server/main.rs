@@ -1,4 +1,5 @@
 //! A real server on a free port, with the real models of the catalogue.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking, their helpers too")]
 
 mod harness;
 mod image;
