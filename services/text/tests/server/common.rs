@@ -61,9 +61,14 @@ pub(crate) fn user(content: &str) -> Vec<proto::Message> {
     vec![proto::Message { role: proto::Role::User.into(), content: content.to_owned() }]
 }
 
-/// Greedy, up to so many tokens.
+/// Greedy, up to so many tokens; nothing is left to the model's own defaults.
 pub(crate) fn greedy(max_tokens: u32) -> proto::GenerationConfig {
-    proto::GenerationConfig { max_tokens: Some(max_tokens), temperature: Some(0.0), ..Default::default() }
+    proto::GenerationConfig {
+        max_tokens: Some(max_tokens),
+        temperature: Some(0.0),
+        repetition_penalty: Some(1.0),
+        ..Default::default()
+    }
 }
 
 /// A streamed chat: its deltas and its end.
