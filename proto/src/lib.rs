@@ -1,6 +1,11 @@
 //! The public gRPC API of Atelier and nothing else: messages, clients and servers generated from `atelier/**/*.proto`.
 #![expect(missing_docs, reason = "generated code; the .proto files document every message and field")]
-#![allow(clippy::allow_attributes, clippy::allow_attributes_without_reason, reason = "generated code")]
+#![allow(
+    unused_qualifications,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    reason = "generated code"
+)]
 
 /// Every file of the API as an encoded `google.protobuf.FileDescriptorSet`, for reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/atelier.binpb"));

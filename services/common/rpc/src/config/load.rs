@@ -1,9 +1,11 @@
 //! Layers one source over the other.
 //!
-//! Everything is merged as a tree before it is typed, so that map keys (model names, tenants) keep their case.
+//! `config` joins defaults and file. Its own environment source writes all keys in lower case, which would rename models
+//! and tenants, so variables are put into the joined tree here, before it is typed.
 
 use std::{fs, path::Path};
 
+use config::{Config, File, FileFormat};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
@@ -42,18 +44,17 @@ pub(super) fn load_from<T>(
 where
     T: Serialize + DeserializeOwned + Default,
 {
-    let mut tree = serde_json::to_value(T::default()).map_err(|error| of("defaults", error))?;
+    let defaults = serde_json::to_string(&T::default()).map_err(|error| of("defaults", error))?;
+    let mut layers = Config::builder().add_source(File::from_str(&defaults, FileFormat::Json));
     let mut origin = "defaults".to_owned();
     if let Some(path) = file {
         let text = fs::read_to_string(path)
             .map_err(|source| RpcError::ReadFile { path: path.to_owned(), source })?;
+        layers = layers.add_source(File::from_str(&text, FileFormat::Yaml));
         origin = path.display().to_string();
-        // An empty file (or one of comments) is null.
-        let value: Value = serde_saphyr::from_str(&text).map_err(|error| of(&origin, error))?;
-        if !value.is_null() {
-            merge(&mut tree, value);
-        }
     }
+    let mut tree: Value =
+        layers.build().and_then(Config::try_deserialize).map_err(|error| of(&origin, error))?;
     let start = format!("{prefix}__");
     let mut variables: Vec<_> = variables
         .filter_map(|(name, text)| {
@@ -104,18 +105,6 @@ impl Variable {
     }
 }
 
-/// Maps are joined key by key; everything else is replaced.
-fn merge(under: &mut Value, over: Value) {
-    match (under, over) {
-        (Value::Object(under), Value::Object(over)) => {
-            for (key, value) in over {
-                merge(under.entry(key).or_insert(Value::Null), value);
-            }
-        }
-        (under, over) => *under = over,
-    }
-}
-
 /// Puts a value at a path, whose parts are corrected to the spelling of the keys that exist.
 fn set(tree: &mut Value, path: &mut [String], value: Value) {
     let Some((part, rest)) = path.split_first_mut() else {
@@ -137,11 +126,11 @@ fn of(origin: &str, error: impl ToString) -> RpcError {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, io::Write as _};
+    use std::{collections::BTreeMap, io::Write as _, path::Path};
 
-    use serde::Deserialize;
+    use serde::{Deserialize, Serialize};
 
-    use super::*;
+    use super::{load_from, to_yaml};
     use crate::config::{Secret, ServerConfig};
 
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
