@@ -89,8 +89,8 @@ def write_json(folder, name, value):
         file.write("\n")
 
 
-def write_configuration(source, folder, vocabulary_size):
-    """config.json, generation_config.json and chat_template.jinja, in the hub's form."""
+def write_configuration(source, folder, vocabulary_size, sampling):
+    """config.json, generation_config.json (with these sampling defaults) and chat_template.jinja, in the hub's form."""
     size = source.dimensions
     write_json(
         folder,
@@ -119,6 +119,7 @@ def write_configuration(source, folder, vocabulary_size):
             "bos_token_id": source.value("tokenizer.ggml.bos_token_id"),
             "eos_token_id": list(dict.fromkeys(end_tokens)),
             "pad_token_id": source.value("tokenizer.ggml.padding_token_id"),
+            **sampling,
         },
     )
     template = source.value("tokenizer.chat_template")
@@ -132,6 +133,13 @@ def main():
     parser.add_argument("source")
     parser.add_argument("folder")
     parser.add_argument("--mode", choices=["i8", "f32"], required=True)
+    parser.add_argument(
+        "--sampling",
+        nargs="*",
+        default=[],
+        metavar="KEY=NUMBER",
+        help="how the model writes unless a call says otherwise; a GGUF file does not know",
+    )
     arguments = parser.parse_args()
 
     source = GgufFile(arguments.source)
@@ -154,7 +162,8 @@ def main():
         },
     )
     gguf_tokenizer.build(source.value).save(os.path.join(arguments.folder, "tokenizer.json"), pretty=False)
-    write_configuration(source, arguments.folder, decoder.vocabulary_size)
+    sampling = {key: float(number) for key, number in (pair.split("=") for pair in arguments.sampling)}
+    write_configuration(source, arguments.folder, decoder.vocabulary_size, sampling)
 
 
 if __name__ == "__main__":
