@@ -14,7 +14,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
-pub(crate) use pull::{Selection, pull};
+pub(crate) use catalogue::{Wheel, WheelFile};
+pub(crate) use pull::{Selection, fetch_file, pull};
 
 use crate::{
     command::capture,

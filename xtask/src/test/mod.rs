@@ -3,6 +3,7 @@
 //! A new check is a function from [`Context`] to [`Outcome`] and a line in [`STEPS`].
 
 mod cargo;
+mod deploy;
 mod summary;
 
 use std::{
@@ -74,6 +75,9 @@ const STEPS: &[Step] = &[
     Step { group: Group::Rust, name: "model tools", run: model_tools },
     Step { group: Group::Lint, name: "clippy", run: cargo::clippy },
     Step { group: Group::Rust, name: "tests", run: cargo::tests },
+    Step { group: Group::Deploy, name: "chart", run: deploy::chart },
+    Step { group: Group::Deploy, name: "chart configuration", run: deploy::chart_configuration },
+    Step { group: Group::Deploy, name: "Dockerfile", run: deploy::dockerfile },
 ];
 
 /// Runs the checks, prints a line for each and the log of those that failed, and last the sum of all tests.

