@@ -1,0 +1,100 @@
+//! Decode through the text service against the bare loop.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use atelier_inference::{ModelStore, Runtime, SessionConfig, home, raw::RawLoop};
+use atelier_proto::text::v1::{
+    GenerationConfig, StreamGenerateRequest, TokenizeRequest, stream_generate_response::Event,
+    text_service_client::TextServiceClient,
+};
+use atelier_tests::Running;
+use futures::future::try_join_all;
+use tonic::transport::Channel;
+
+use crate::report::{Goal, Report, median};
+
+const MODEL: &str = "smollm2-135m-instruct";
+const PROMPT: &str =
+    "The sea was calm that morning, and the keeper of the lighthouse wrote in his journal that ";
+const TOKENS: usize = 128;
+const CONTEXT: usize = 2048;
+/// `<|endoftext|>` and `<|im_end|>`: made impossible, so that every stream has the same length.
+const END_TOKENS: [u32; 2] = [0, 2];
+
+/// Returns the time of one decoded token of a single raw stream.
+pub(crate) async fn run(onnx: &Runtime, rounds: usize, report: &mut Report) -> anyhow::Result<Duration> {
+    let text = Running::text(atelier_text::Config::default()).await?;
+    let mut client = TextServiceClient::new(text.channel());
+    let request =
+        TokenizeRequest { model: String::new(), text: PROMPT.to_owned(), add_special_tokens: false };
+    let tokens = client.tokenize(request).await?.into_inner().tokens;
+    let prompt: Vec<u32> = tokens.iter().map(|token| token.id).collect();
+
+    let folder = ModelStore::new(home().join("models")).open(MODEL)?;
+    let mut single = Vec::new();
+    for streams in [1, 8] {
+        let mut raw = RawLoop::load(onnx, &folder, streams, CONTEXT, &SessionConfig::default())?;
+        let mut turns = Vec::new();
+        // The first turn warms both sides up.
+        for turn in 0..=rounds {
+            raw.prefill(&prompt)?;
+            let start = Instant::now();
+            raw.decode(TOKENS)?;
+            let baseline = (streams * TOKENS) as f64 / start.elapsed().as_secs_f64();
+            let value = service(&client, streams).await?;
+            if turn > 0 {
+                turns.push((value, baseline));
+                single.extend((streams == 1).then_some(baseline));
+            }
+        }
+        let name = format!("decode, {streams} streams: text service vs raw loop, tokens/s");
+        report.add(&name, turns, Goal::AtLeast(0.95));
+    }
+    text.drain();
+    text.ended().await?;
+    Ok(Duration::from_secs_f64(1.0 / median(single)))
+}
+
+/// Tokens per second of all streams together, while all of them decode.
+async fn service(client: &TextServiceClient<Channel>, streams: usize) -> anyhow::Result<f64> {
+    let call = || {
+        let mut client = client.clone();
+        async move {
+            let generation = GenerationConfig {
+                max_tokens: Some(TOKENS as u32),
+                temperature: Some(0.0),
+                repetition_penalty: Some(1.0),
+                logit_bias: HashMap::from(END_TOKENS.map(|token| (token, -100.0))),
+                ..Default::default()
+            };
+            let request = StreamGenerateRequest {
+                model: String::new(),
+                prompt: PROMPT.to_owned(),
+                generation: Some(generation),
+            };
+            let mut stream = client.stream_generate(request).await?.into_inner();
+            let mut seen = Vec::with_capacity(TOKENS);
+            while let Some(event) = stream.message().await? {
+                if let Some(Event::Delta(delta)) = event.event {
+                    seen.push((Instant::now(), delta.completion_tokens));
+                }
+            }
+            anyhow::Ok(seen)
+        }
+    };
+    let seen = try_join_all((0..streams).map(|_| call())).await?;
+    let begin = seen.iter().filter_map(|s| s.first()).map(|(at, _)| *at).max().context("no delta")?;
+    let end = seen.iter().filter_map(|s| s.last()).map(|(at, _)| *at).min().context("no delta")?;
+    let within = |stream: &Vec<(Instant, u32)>| {
+        let mut inside =
+            stream.iter().filter(|(at, _)| (begin..=end).contains(at)).map(|(_, tokens)| *tokens);
+        let first = inside.next().unwrap_or_default();
+        inside.next_back().unwrap_or(first) - first
+    };
+    let tokens: u32 = seen.iter().map(within).sum();
+    Ok(f64::from(tokens) / (end - begin).as_secs_f64())
+}

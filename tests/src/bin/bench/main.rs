@@ -1,0 +1,42 @@
+//! `cargo xtask bench`: the services against the raw model run, in one process and in turns, as ratios.
+
+mod classify;
+mod decode;
+mod relay;
+mod report;
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use atelier_inference::{Runtime, RuntimeConfig};
+use clap::Parser;
+
+use report::Report;
+
+#[derive(Parser)]
+struct Arguments {
+    /// Also writes the rows as a JSON list of {name, value, baseline, ratio, goal, pass}.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Turns of each comparison; the median counts.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let tokio = tokio::runtime::Runtime::new()?;
+    // The shared pool of ONNX Runtime is the one the services use, so both sides have the same threads.
+    let onnx = Runtime::start(&RuntimeConfig::default()).context("run `cargo xtask models pull` first")?;
+    let mut report = Report::default();
+    tokio.block_on(async {
+        let per_token = decode::run(&onnx, arguments.rounds, &mut report).await?;
+        classify::run(&onnx, arguments.rounds, &mut report).await?;
+        relay::run(per_token, arguments.rounds, &mut report).await
+    })?;
+    println!("{report}");
+    if let Some(path) = arguments.json {
+        std::fs::write(path, serde_json::to_string_pretty(report.rows())?)?;
+    }
+    Ok(())
+}

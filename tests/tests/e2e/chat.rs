@@ -1,0 +1,133 @@
+//! Text through the gateway.
+
+use atelier_core::ContentHash;
+use atelier_proto::{
+    common::v1::FinishReason,
+    gateway::v1::{
+        Action, ChatRequest, DetokenizeRequest, EmbedRequest, GenerateRequest, StreamChatRequest,
+        TokenizeRequest,
+    },
+    text::v1::{GenerationConfig, Truncation},
+};
+use atelier_tests::Sandbox;
+
+use crate::support::{chat, greedy, read, user};
+
+const POEM: &str = "Write a short poem about the sea and the moon.";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streamed_text_is_judged_and_says_where_it_comes_from() {
+    let mut sandbox = Sandbox::start().await.unwrap();
+    let answer = sandbox.clients.gateway.stream_chat(chat(POEM, 96)).await.unwrap();
+    let request_id =
+        answer.metadata().get("x-request-id").expect("a request id").to_str().unwrap().to_owned();
+    let streamed = read(answer.into_inner()).await.unwrap();
+
+    assert!(streamed.text.len() > 100, "a poem, not {:?}", streamed.text);
+    assert!(streamed.deltas > 1, "streamed, not sent whole");
+    let completion = streamed.completion();
+    let model = completion.model.as_ref().unwrap();
+    assert_eq!(model.id, "smollm2-135m-instruct");
+    assert_eq!(model.revision.len(), 12);
+    let usage = completion.usage.as_ref().unwrap();
+    assert!(usage.prompt_tokens > 20 && usage.completion_tokens > 20 && usage.completion_tokens <= 96);
+    assert_eq!(usage.total_tokens, usage.prompt_tokens + usage.completion_tokens);
+    assert!(completion.timings.as_ref().unwrap().total.is_some());
+    assert_eq!(completion.input_verdict.as_ref().unwrap().action(), Action::Allow);
+    assert_eq!(completion.output_verdict.as_ref().unwrap().action(), Action::Allow);
+    let provenance = completion.provenance.as_ref().unwrap();
+    assert_eq!(provenance.request_id, request_id);
+    assert_eq!(provenance.content_sha256, ContentHash::of(streamed.text.as_bytes()).to_string());
+    assert_eq!(provenance.policy_version.len(), 12);
+    assert!(!provenance.detectors.is_empty() && provenance.generators.len() == 1);
+
+    let audit = sandbox.audit().unwrap();
+    let stages: Vec<_> = audit.iter().map(|line| line["stage"].as_str().unwrap()).collect();
+    assert!(stages.contains(&"input") && stages.contains(&"output"), "{audit:?}");
+    let trail = serde_json::to_string(&audit).unwrap();
+    assert!(trail.contains(&request_id) && trail.contains(&provenance.policy_version));
+    assert!(!trail.contains("poem") && !trail.contains("moon"), "content in the audit trail");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unary_and_streamed_answers_are_the_same_text() {
+    let mut sandbox = Sandbox::start().await.unwrap();
+    let whole = ChatRequest { model: String::new(), messages: user(POEM), generation: Some(greedy(40)) };
+    let whole = sandbox.clients.gateway.chat(whole).await.unwrap().into_inner();
+    let streamed =
+        read(sandbox.clients.gateway.stream_chat(chat(POEM, 40)).await.unwrap().into_inner()).await.unwrap();
+    assert_eq!(whole.message.unwrap().content, streamed.text);
+    assert_eq!(whole.completion.unwrap().usage, streamed.completion().usage);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn seeds_reproduce_and_are_reported() {
+    let mut sandbox = Sandbox::start().await.unwrap();
+    let mut sampled = async |seed: Option<u64>| {
+        let generation = GenerationConfig {
+            max_tokens: Some(24),
+            temperature: Some(1.0),
+            top_p: Some(0.95),
+            seed,
+            ..Default::default()
+        };
+        let request =
+            StreamChatRequest { model: String::new(), messages: user(POEM), generation: Some(generation) };
+        let streamed =
+            read(sandbox.clients.gateway.stream_chat(request).await.unwrap().into_inner()).await.unwrap();
+        (streamed.completion().seed, streamed.text)
+    };
+    let (seed, text) = sampled(None).await;
+    assert_eq!(sampled(Some(seed)).await, (seed, text.clone()));
+    assert_ne!(sampled(Some(seed.wrapping_add(1))).await.1, text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn finish_reasons_tell_length_from_stop() {
+    let mut sandbox = Sandbox::start().await.unwrap();
+    let gateway = &mut sandbox.clients.gateway;
+    let short = read(gateway.stream_chat(chat(POEM, 5)).await.unwrap().into_inner()).await.unwrap();
+    assert_eq!(short.completion().finish_reason(), FinishReason::Length);
+    assert_eq!(short.completion().usage.as_ref().unwrap().completion_tokens, 5);
+
+    let generation = GenerationConfig { stop_sequences: vec!["7".to_owned()], ..greedy(64) };
+    let prompt = "1, 2, 3, 4,".to_owned();
+    let request = GenerateRequest { model: String::new(), prompt, generation: Some(generation) };
+    let counted = gateway.generate(request).await.unwrap().into_inner();
+    let completion = counted.completion.unwrap();
+    assert_eq!(completion.finish_reason(), FinishReason::Stop);
+    assert_eq!(completion.stop_sequence, "7");
+    assert!(counted.text.contains('6') && !counted.text.contains('7'), "{:?}", counted.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_round_trip_in_any_script() {
+    let mut sandbox = Sandbox::start().await.unwrap();
+    let gateway = &mut sandbox.clients.gateway;
+    for text in
+        ["Hello, world", "你好，世界 👩‍👩‍👧‍👦", " leading  and   inner spaces\n\ttab", "<|im_start|> is text"]
+    {
+        let request =
+            TokenizeRequest { model: String::new(), text: text.to_owned(), add_special_tokens: false };
+        let tokens = gateway.tokenize(request).await.unwrap().into_inner().tokens;
+        let token_ids = tokens.iter().map(|token| token.id).collect();
+        let request = DetokenizeRequest { model: String::new(), token_ids, skip_special_tokens: false };
+        assert_eq!(gateway.detokenize(request).await.unwrap().into_inner().text, text);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn embeddings_bring_the_same_meaning_together_across_languages() {
+    let mut sandbox = Sandbox::start().await.unwrap();
+    let texts = ["The stock market crashed today.", "股票市场今天暴跌。", "I like to eat apples."];
+    let request = EmbedRequest {
+        model: String::new(),
+        texts: texts.map(str::to_owned).to_vec(),
+        truncation: Truncation::Refuse.into(),
+    };
+    let answer = sandbox.clients.gateway.embed(request).await.unwrap().into_inner();
+    let [crash, crash_zh, apples] = answer.embeddings.as_slice() else { panic!("three vectors") };
+    let cosine = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f32>();
+    assert!((cosine(&crash.values, &crash.values) - 1.0).abs() < 1e-3);
+    assert!(cosine(&crash.values, &crash_zh.values) > cosine(&crash.values, &apples.values) + 0.05);
+}
