@@ -57,7 +57,7 @@ pub struct ModerationConfig {
     /// All alike; calls take turns among those that answer. Default: one, at <http://127.0.0.1:50053>.
     pub upstreams: Vec<ClientConfig>,
     /// Longest time for the measurement behind one decision, tries and all; after it the policy's failure mode
-    /// decides. Default: 2s.
+    /// decides. A text of the greatest length takes several seconds on two cores. Default: 10s.
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
 }
@@ -166,7 +166,7 @@ impl Default for TextConfig {
 
 impl Default for ModerationConfig {
     fn default() -> Self {
-        Self { upstreams: vec![ClientConfig::to("http://127.0.0.1:50053")], timeout: Duration::from_secs(2) }
+        Self { upstreams: vec![ClientConfig::to("http://127.0.0.1:50053")], timeout: Duration::from_secs(10) }
     }
 }
 

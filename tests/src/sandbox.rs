@@ -247,10 +247,7 @@ impl SandboxBuilder {
             (text, moderation) => {
                 let shared = shared().await?;
                 let of = |address: SocketAddr| format!("http://{address}");
-                (
-                    text.unwrap_or_else(|| of(shared.text)),
-                    moderation.unwrap_or_else(|| of(shared.moderation)),
-                )
+                (text.unwrap_or_else(|| of(shared.text)), moderation.unwrap_or_else(|| of(shared.moderation)))
             }
         };
         let mut config = atelier_gateway::Config::default();

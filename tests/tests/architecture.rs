@@ -124,7 +124,9 @@ fn statuses_are_made_in_the_rpc_kit_alone() {
             continue;
         }
         let text = fs::read_to_string(&path).expect("source is UTF-8");
-        for (number, line) in text.lines().enumerate() {
+        // A file's tests come last in it; what they make never meets a caller.
+        let shipped = text.lines().take_while(|line| !line.starts_with("#[cfg(test)]"));
+        for (number, line) in shipped.enumerate() {
             let makes = line.match_indices("Status::").any(|(at, _)| {
                 let starts_word = !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
                 let called = line[at + "Status::".len()..].starts_with(|c: char| c.is_ascii_lowercase());

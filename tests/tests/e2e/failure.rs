@@ -17,7 +17,7 @@ const STORY: &str = "Tell me a long story about a lighthouse keeper.";
 fn rules(on_failure: &str) -> String {
     format!(
         "version: 1\ndefault_policy: test\npolicies:\n  test:\n    on_moderation_failure: {on_failure}\n    \
-         output:\n      mode: windowed\n      window: {{characters: 60, overlap: 20}}\n      categories:\n        \
+         input: {{categories: {{}}}}\n    output:\n      mode: windowed\n      window: {{characters: 60, overlap: 20}}\n      categories:\n        \
          toxicity: {{block: 0.999}}\n"
     )
 }

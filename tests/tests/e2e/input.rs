@@ -52,9 +52,12 @@ async fn an_unknown_model_is_not_found() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_prompt_beyond_the_context_is_refused_by_name() {
-    let mut sandbox = Sandbox::start().await.unwrap();
+    // Input goes unjudged here: what is asked about is the text service's answer, relayed.
+    let policy = "version: 1\ndefault_policy: test\npolicies:\n  test:\n    on_moderation_failure: fail_closed\n    \
+                  input: {categories: {}}\n    output: {mode: windowed, categories: {}}\n";
+    let mut sandbox = Sandbox::builder().policy(policy).start().await.unwrap();
     let status =
-        sandbox.clients.gateway.stream_chat(chat(&"sea and moon ".repeat(4000), 8)).await.expect_err("long");
+        sandbox.clients.gateway.stream_chat(chat(&"sea and moon ".repeat(1000), 8)).await.expect_err("long");
     assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
     assert_eq!(reason(&status), "CONTEXT_LENGTH_EXCEEDED");
 }

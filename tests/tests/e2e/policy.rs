@@ -18,7 +18,8 @@ const POEM: &str = "Write a long poem about the sea and the moon.";
 /// Blocks any output in which anything at all is measured, after the first window.
 fn output_rules(mode: &str, threshold: f32) -> String {
     format!(
-        "version: 1\ndefault_policy: test\npolicies:\n  test:\n    output:\n      mode: {mode}\n      window: \
+        "version: 1\ndefault_policy: test\npolicies:\n  test:\n    on_moderation_failure: fail_closed\n    input: \
+         {{categories: {{}}}}\n    output:\n      mode: {mode}\n      window: \
          {{characters: 60, overlap: 20}}\n      categories:\n        toxicity: {{block: {threshold}}}\n"
     )
 }

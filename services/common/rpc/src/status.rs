@@ -113,6 +113,22 @@ fn foreign(status: &Status) -> Fault {
     Fault::new(reason, message).with_cause(status.clone())
 }
 
+/// The typed form of tonic's complaint about a request that is no protobuf message of its type, which it calls INTERNAL;
+/// `None` for anything else.
+pub(crate) fn malformed(status: &Status) -> Option<Fault> {
+    if status.code() != Code::Internal || !status.details().is_empty() {
+        return None;
+    }
+    // As prost writes it: `failed to decode Protobuf message: GenerateRequest.model: invalid string value: ...`.
+    let problem = status.message().strip_prefix("failed to decode Protobuf message: ")?;
+    let fault = Fault::new(Reason::InvalidArgument, format!("the request can't be read: {problem}"));
+    let path = problem.split_once(": ").and_then(|(path, _)| path.split_once('.'));
+    Some(match path {
+        Some((_message, field)) => fault.with_violation(field, "is malformed"),
+        None => fault,
+    })
+}
+
 /// The typed form of tonic's own complaints about message sizes, which carry no details; `None` for anything else.
 pub(crate) fn too_large(status: &Status) -> Option<Fault> {
     if !matches!(status.code(), Code::OutOfRange | Code::ResourceExhausted) || !status.details().is_empty() {
@@ -222,5 +238,17 @@ mod tests {
         assert_eq!(fault.metadata()[0].1, "1024");
         assert_eq!(fault.metadata()[1].1, "2048");
         assert!(too_large(&Status::out_of_range("page 7 of 3")).is_none());
+    }
+
+    #[test]
+    fn malformed_requests_are_the_callers_error_and_name_the_field() {
+        let text = "failed to decode Protobuf message: GenerateRequest.model: invalid string value: data is not UTF-8";
+        let fault = malformed(&Status::internal(text)).unwrap();
+        assert_eq!(fault.reason(), Reason::InvalidArgument);
+        assert_eq!(fault.violations()[0].field, "model");
+        let fault =
+            malformed(&Status::internal("failed to decode Protobuf message: invalid varint")).unwrap();
+        assert!(fault.violations().is_empty());
+        assert!(malformed(&Status::internal("internal error")).is_none());
     }
 }

@@ -21,8 +21,8 @@ const TOKENS: u32 = 500;
 const PACE: Duration = Duration::from_millis(5);
 
 /// Windows of the default size, judged and released.
-const POLICY: &str = "version: 1\ndefault_policy: test\npolicies:\n  test:\n    output:\n      mode: windowed\n      \
-                      categories:\n        toxicity: {block: 0.9}\n";
+const POLICY: &str = "version: 1\ndefault_policy: test\npolicies:\n  test:\n    on_moderation_failure: \
+                      fail_closed\n    input: {categories: {}}\n    output:\n      mode: windowed\n      categories:\n        toxicity: {block: 0.9}\n";
 
 pub(crate) async fn run(per_token: Duration, rounds: usize, report: &mut Report) -> anyhow::Result<()> {
     let upstream = ScriptedText { pace: PACE }.start().await?;

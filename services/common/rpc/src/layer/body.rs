@@ -19,7 +19,7 @@ use tonic::{Code, Status, body::Body};
 use super::{methods::Record, panicked, watch::Watch};
 use crate::{
     server::drain::Drain,
-    status::{status, too_large},
+    status::{malformed, status, too_large},
 };
 
 type Polled = Poll<Option<Result<Frame<Bytes>, Status>>>;
@@ -149,13 +149,15 @@ impl HttpBody for RequestBody {
     }
 }
 
-/// The status code among these headers, if there is one; complaints of tonic about sizes are typed.
+/// The status code among these headers, if there is one; complaints of tonic about requests are typed.
 pub(super) fn retype(headers: &mut HeaderMap) -> Option<Code> {
     let code = Code::from_bytes(headers.get(Status::GRPC_STATUS)?.as_bytes());
-    if !matches!(code, Code::OutOfRange | Code::ResourceExhausted) {
+    if !matches!(code, Code::OutOfRange | Code::ResourceExhausted | Code::Internal) {
         return Some(code);
     }
-    let Some(fault) = Status::from_header_map(headers).and_then(|status| too_large(&status)) else {
+    let Some(fault) =
+        Status::from_header_map(headers).and_then(|status| too_large(&status).or_else(|| malformed(&status)))
+    else {
         return Some(code);
     };
     let typed = status(fault);
