@@ -3,6 +3,8 @@
 //! [`Sandbox`] starts a gateway of its own for each test, in front of one text and one moderation service that all
 //! tests of a binary share (loading them takes seconds); a test that ends a service starts its own with [`Running`].
 
+#![expect(clippy::expect_used, reason = "tests fail by panicking, their helpers too")]
+
 pub mod clients;
 mod http;
 pub mod raw;

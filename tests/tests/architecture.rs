@@ -1,5 +1,7 @@
 //! Keeps the house rules of ARCHITECTURE.md: who may import whom, and which names may appear where.
 
+#![expect(clippy::expect_used, reason = "tests fail by panicking, their helpers too")]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,

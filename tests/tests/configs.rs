@@ -1,5 +1,7 @@
 //! Every example file that users start from is read by the code it is for.
 
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking, their helpers too")]
+
 use std::path::{Path, PathBuf};
 
 use atelier_policy::Ruleset;

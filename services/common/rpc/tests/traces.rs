@@ -1,5 +1,7 @@
 //! Traces, in a process of their own: the subscriber is global.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking, their helpers too")]
+
 use std::{
     convert::Infallible,
     sync::{Arc, Mutex},

@@ -24,6 +24,8 @@ const VOCABULARY: usize = 50;
 /// Ends an answer.
 const END: u32 = 7;
 
+type Before = dyn Fn(usize, &RunControl) -> Result<(), InferenceError> + Send + Sync;
+
 /// What a step costs and does, as a test wants it.
 #[derive(Clone)]
 struct Behaviour {
@@ -32,7 +34,7 @@ struct Behaviour {
     /// Prompt tokens that a step may have at most.
     budget: usize,
     /// Called with the number of the step and its control before it runs.
-    before: Arc<dyn Fn(usize, &RunControl) -> Result<(), InferenceError> + Send + Sync>,
+    before: Arc<Before>,
     steps: Arc<AtomicUsize>,
 }
 
