@@ -3,17 +3,43 @@
 use std::{
     env,
     ffi::OsStr,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
 
 /// The cargo that started us.
 pub(crate) fn cargo() -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(crate::paths::workspace());
     cargo
+}
+
+/// Builds every binary of the product, with one set of features for all of them as `cargo test --workspace` does: so
+/// that what one command has built serves the other.
+pub(crate) fn build_binaries(release: bool) -> Result<()> {
+    let mut build = cargo();
+    build.args(["build", "--locked", "--workspace", "--exclude", "xtask", "--bins"]);
+    if release {
+        build.arg("--release");
+    }
+    let status = build.status().context("could not start cargo")?;
+    ensure!(status.success(), "the build failed ({status})");
+    Ok(())
+}
+
+/// The folder that cargo builds binaries into.
+pub(crate) fn binaries(release: bool) -> Result<PathBuf> {
+    #[derive(Deserialize)]
+    struct Metadata {
+        target_directory: PathBuf,
+    }
+    let mut metadata = cargo();
+    metadata.args(["metadata", "--no-deps", "--format-version=1", "--locked", "--quiet"]);
+    let metadata: Metadata = serde_json::from_str(&capture(&mut metadata)?).context("cargo metadata")?;
+    Ok(metadata.target_directory.join(if release { "release" } else { "debug" }))
 }
 
 /// Whether a program is on the PATH.

@@ -4,23 +4,22 @@ use std::{
     io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpStream},
     os::unix::process::CommandExt,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, ExitCode, ExitStatus},
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use rustix::process::{Pid, Signal, kill_process};
-use serde::Deserialize;
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
     iterator::Signals,
 };
 
 use crate::{
-    command::{capture, cargo},
+    command::{binaries, build_binaries},
     models::{Selection, pull},
     paths::Home,
 };
@@ -60,7 +59,7 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     pull(&Home::of_user()?, &Selection::Default)?;
     if !options.no_build {
-        build(options.release)?;
+        build_binaries(options.release)?;
     }
     let binaries = binaries(options.release)?;
     // From here on Ctrl-C is ours: the child has to be stopped before we end.
@@ -74,29 +73,6 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     standalone.until_told(&mut signals)?;
     standalone.stop(&mut signals)?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn build(release: bool) -> Result<()> {
-    let mut build = cargo();
-    build.args(["build", "--locked", "--package", "atelier-standalone", "--package", "atelier-client"]);
-    if release {
-        build.arg("--release");
-    }
-    let status = build.status().context("could not start cargo")?;
-    ensure!(status.success(), "the build failed ({status})");
-    Ok(())
-}
-
-/// The folder that cargo builds binaries into.
-fn binaries(release: bool) -> Result<PathBuf> {
-    #[derive(Deserialize)]
-    struct Metadata {
-        target_directory: PathBuf,
-    }
-    let mut metadata = cargo();
-    metadata.args(["metadata", "--no-deps", "--format-version=1", "--locked", "--quiet"]);
-    let metadata: Metadata = serde_json::from_str(&capture(&mut metadata)?).context("cargo metadata")?;
-    Ok(metadata.target_directory.join(if release { "release" } else { "debug" }))
 }
 
 fn print_calls(binaries: &Path, options: &Options) {

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::{Context, Outcome};
 use crate::{
-    command::{capture, cargo, is_installed},
+    command::{binaries, build_binaries, capture, is_installed},
     models::{Wheel, WheelFile, fetch_file},
     paths::{Home, workspace},
 };
@@ -57,6 +57,8 @@ pub(super) fn chart(context: &Context) -> Result<Outcome> {
 /// The binaries accept the configuration that the chart gives them.
 pub(super) fn chart_configuration(context: &Context) -> Result<Outcome> {
     let tools = Tools::ensure(&context.home)?;
+    build_binaries(false)?;
+    let binaries = binaries(false)?;
     let folder = tools.scratch()?;
     let rendered = folder.join("rendered.yaml");
     render(&tools, &workspace().join("deploy/helm/atelier"), "values.yaml", &rendered)?;
@@ -65,16 +67,8 @@ pub(super) fn chart_configuration(context: &Context) -> Result<Outcome> {
     for component in ["gateway", "text", "moderation"] {
         let file = folder.join(format!("{component}.yaml"));
         ensure!(file.exists(), "the chart has no configuration for {component}");
-        let mut run = cargo();
-        run.args([
-            "run",
-            "--locked",
-            "--quiet",
-            "--package",
-            &format!("atelier-{component}"),
-            "--",
-            "--config",
-        ]);
+        let mut run = Command::new(binaries.join(format!("atelier-{component}")));
+        run.arg("--config");
         capture(run.arg(&file).arg("--print-config"))
             .with_context(|| fs::read_to_string(&file).unwrap_or_default())?;
     }
