@@ -7,7 +7,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 /// The cargo that started us.
@@ -17,17 +17,15 @@ pub(crate) fn cargo() -> Command {
     cargo
 }
 
-/// Builds every binary of the product, with one set of features for all of them as `cargo test --workspace` does: so
+/// The command that builds every binary of the product, with one set of features for all of them as `cargo test --workspace` does: so
 /// that what one command has built serves the other.
-pub(crate) fn build_binaries(release: bool) -> Result<()> {
+pub(crate) fn build_binaries(release: bool) -> Command {
     let mut build = cargo();
     build.args(["build", "--locked", "--workspace", "--exclude", "xtask", "--bins"]);
     if release {
         build.arg("--release");
     }
-    let status = build.status().context("could not start cargo")?;
-    ensure!(status.success(), "the build failed ({status})");
-    Ok(())
+    build
 }
 
 /// The folder that cargo builds binaries into.

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::{
@@ -59,7 +59,8 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     pull(&Home::of_user()?, &Selection::Default)?;
     if !options.no_build {
-        build_binaries(options.release)?;
+        let status = build_binaries(options.release).status().context("could not start cargo")?;
+        ensure!(status.success(), "the build failed ({status})");
     }
     let binaries = binaries(options.release)?;
     // From here on Ctrl-C is ours: the child has to be stopped before we end.

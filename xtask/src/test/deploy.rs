@@ -57,7 +57,7 @@ pub(super) fn chart(context: &Context) -> Result<Outcome> {
 /// The binaries accept the configuration that the chart gives them.
 pub(super) fn chart_configuration(context: &Context) -> Result<Outcome> {
     let tools = Tools::ensure(&context.home)?;
-    build_binaries(false)?;
+    capture(&mut build_binaries(false))?;
     let binaries = binaries(false)?;
     let folder = tools.scratch()?;
     let rendered = folder.join("rendered.yaml");
