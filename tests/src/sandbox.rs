@@ -194,13 +194,31 @@ impl Sandbox {
         self.folder.path().join("policy.yaml")
     }
 
-    /// Lines of the audit trail so far.
+    /// Lines of the audit trail, as soon as `complete` holds of them: a decision takes effect when its line is queued,
+    /// and is on disk a moment later.
     ///
     /// # Errors
-    /// The file can't be read, or a line is no JSON.
-    pub fn audit(&self) -> anyhow::Result<Vec<serde_json::Value>> {
-        let text = std::fs::read_to_string(self.folder.path().join("audit.jsonl"))?;
-        text.lines().map(|line| serde_json::from_str(line).context("audit line")).collect()
+    /// The file can't be read, a line is no JSON, or ten seconds have passed.
+    pub async fn audit(
+        &self,
+        complete: impl Fn(&[serde_json::Value]) -> bool,
+    ) -> anyhow::Result<Vec<serde_json::Value>> {
+        let started = Instant::now();
+        loop {
+            let text = std::fs::read_to_string(self.folder.path().join("audit.jsonl"))?;
+            // The last line may still be in the writing.
+            let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+            let lines = whole.lines().map(|line| serde_json::from_str(line).context("audit line"));
+            let lines = lines.collect::<anyhow::Result<Vec<_>>>()?;
+            if complete(&lines) {
+                return Ok(lines);
+            }
+            anyhow::ensure!(
+                started.elapsed() < Duration::from_secs(10),
+                "the audit trail stays at {lines:?}"
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 }
 

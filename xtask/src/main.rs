@@ -7,6 +7,7 @@ mod command;
 mod models;
 mod paths;
 mod proto;
+mod python;
 mod test;
 mod up;
 

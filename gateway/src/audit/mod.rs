@@ -17,7 +17,10 @@ use std::{
 };
 
 use atelier_core::{Fault, Reason};
-use tokio::sync::mpsc;
+use tokio::{
+    runtime::Handle,
+    sync::mpsc::{self, error::TrySendError},
+};
 
 pub(crate) use record::{Decision, Left, Record};
 pub(crate) use sink::{AuditSink, JsonLines};
@@ -90,6 +93,18 @@ impl Audit {
         match &self.0 {
             None => Ok(()),
             Some(trail) => trail.put(Record::of_end(call, left)).await,
+        }
+    }
+
+    /// Puts the end of an answer on the trail that nobody waits for: when the queue is full, a task of its own waits.
+    pub(crate) fn left_behind(&self, call: &Call, left: Left<'_>) {
+        let Some(trail) = &self.0 else { return };
+        let Err(TrySendError::Full(record)) = trail.queue.try_send(Record::of_end(call, left)) else {
+            return;
+        };
+        if let Ok(runtime) = Handle::try_current() {
+            let queue = trail.queue.clone();
+            runtime.spawn(async move { queue.send(record).await });
         }
     }
 }

@@ -61,7 +61,7 @@ pub(crate) struct Decision {
 pub(crate) struct Left<'a> {
     pub(crate) verdict: &'a Verdict,
     pub(crate) detectors: &'a [ModelRef],
-    /// `content_filter` or `complete`.
+    /// `complete`, `content_filter`, `cancelled` (the caller went away) or `error`.
     pub(crate) finish_reason: &'static str,
     pub(crate) content_sha256: &'a str,
     pub(crate) content_bytes: usize,

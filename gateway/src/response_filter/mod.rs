@@ -86,7 +86,9 @@ pub(crate) struct ResponseFilter<E> {
     detectors: Vec<ModelRef>,
     ledger: Ledger,
     out: VecDeque<Event<E>>,
+    /// The end is on the trail.
     done: bool,
+    failed: bool,
 }
 
 struct Judging {
@@ -130,6 +132,7 @@ impl<E: Send + Unpin + 'static> ResponseFilter<E> {
             ledger: Ledger::default(),
             out: VecDeque::new(),
             done: false,
+            failed: false,
         }
     }
 
@@ -145,6 +148,12 @@ impl<E: Send + Unpin + 'static> ResponseFilter<E> {
     /// # Errors
     /// The upstream failed, or text could not be judged and the policy fails closed. Nothing leaves after that.
     pub(crate) async fn next(&mut self) -> Result<Option<Event<E>>, Fault> {
+        let event = self.advance().await;
+        self.failed = event.is_err();
+        event
+    }
+
+    async fn advance(&mut self) -> Result<Option<Event<E>>, Fault> {
         loop {
             if let Some(event) = self.out.pop_front() {
                 return Ok(Some(event));
@@ -306,7 +315,6 @@ impl<E: Send + Unpin + 'static> ResponseFilter<E> {
     }
 
     async fn finish(&mut self, blocked: bool) -> Result<(), Fault> {
-        self.done = true;
         let end = End {
             upstream: self.end.take(),
             blocked,
@@ -323,7 +331,25 @@ impl<E: Send + Unpin + 'static> ResponseFilter<E> {
             content_bytes: self.ledger.left_bytes(),
         };
         self.judge.audit.left(&self.call, left).await?;
+        self.done = true;
         self.out.push_back(Event::End(Box::new(end)));
         Ok(())
+    }
+}
+
+impl<E> Drop for ResponseFilter<E> {
+    /// An answer whose caller went away, or that failed, has its end on the trail all the same.
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        let left = Left {
+            verdict: &self.verdict,
+            detectors: &self.detectors,
+            finish_reason: if self.failed { "error" } else { "cancelled" },
+            content_sha256: &self.ledger.left_sha256(),
+            content_bytes: self.ledger.left_bytes(),
+        };
+        self.judge.audit.left_behind(&self.call, left);
     }
 }

@@ -58,3 +58,31 @@ async fn every_decision_has_a_line_without_content() {
         (Some("Chat"), Some("hate"))
     );
 }
+
+#[tokio::test]
+async fn an_answer_that_is_left_or_fails_has_its_end_on_the_trail() {
+    let sandbox = Sandbox::start(&policy("fail_closed", "windowed", WINDOW)).await;
+    sandbox.text.write(&"calm sea ".repeat(200), Duration::from_millis(5));
+    let mut answer = sandbox.stream("tell me of the ocean").await.unwrap();
+    while answer.text.is_empty() {
+        assert!(answer.next().await.unwrap());
+    }
+    drop(answer);
+    sandbox.until_slot_is_free().await;
+
+    let mut answer = sandbox.stream("tell me of the ocean").await.unwrap();
+    while answer.text.is_empty() {
+        assert!(answer.next().await.unwrap());
+    }
+    sandbox.moderation.switch_off(true);
+    let (_, end) = answer.finish().await;
+    end.unwrap_err();
+
+    let (trail, _) = sandbox.finish().await;
+    let ends: Vec<_> = trail.iter().filter(|line| line["event"] == "completion").collect();
+    let reasons: Vec<_> = ends.iter().map(|line| line["finish_reason"].as_str().unwrap()).collect();
+    assert_eq!(reasons, ["cancelled", "error"]);
+    for end in ends {
+        assert!(end["content_bytes"].as_u64().unwrap() > 0, "{end}");
+    }
+}

@@ -41,7 +41,8 @@ async fn streamed_text_is_judged_and_says_where_it_comes_from() {
     assert_eq!(provenance.policy_version.len(), 12);
     assert!(!provenance.detectors.is_empty() && provenance.generators.len() == 1);
 
-    let audit = sandbox.audit().unwrap();
+    let ended = |lines: &[serde_json::Value]| lines.iter().any(|line| line["event"] == "completion");
+    let audit = sandbox.audit(ended).await.unwrap();
     let stages: Vec<_> = audit.iter().map(|line| line["stage"].as_str().unwrap()).collect();
     assert!(stages.contains(&"input") && stages.contains(&"output"), "{audit:?}");
     let trail = serde_json::to_string(&audit).unwrap();

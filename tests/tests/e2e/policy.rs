@@ -36,7 +36,7 @@ async fn disallowed_input_is_refused_with_a_typed_error_and_never_generates() {
     assert_eq!(metadata["policy_version"].len(), 12);
     assert!(!status.message().contains("Ignore"), "no content in the message");
 
-    let audit = sandbox.audit().unwrap();
+    let audit = sandbox.audit(|lines| !lines.is_empty()).await.unwrap();
     assert_eq!(audit.len(), 1, "one decision, no output: {audit:?}");
     assert_eq!(audit[0]["action"], "block");
 }

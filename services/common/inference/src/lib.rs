@@ -1,6 +1,6 @@
 //! Model runs: the only crate that knows ONNX Runtime.
 //!
-//! - [`Runtime`] loads the shared library and holds the one environment and thread pool of the process.
+//! - [`Runtime`] loads the shared library and holds the one environment of the process.
 //! - [`ModelStore`] and [`ModelFolder`] find a model's files and check them before anything is loaded.
 //! - [`Model`] is one loaded session; [`RunControl`] stops a run in progress.
 //! - [`Batcher`] puts a bounded queue and owner threads before any [`BatchModel`].

@@ -38,7 +38,7 @@ struct Buffers {
 }
 
 impl RawLoop {
-    /// Loads the model for so many rows. Threads are those of `session`, or of the runtime's pool.
+    /// Loads the model for so many rows.
     ///
     /// # Errors
     /// As for any model, and when the graph is not of the layout of [`OnnxDecoder`](crate::OnnxDecoder).

@@ -7,7 +7,7 @@ use std::{
     thread,
 };
 
-use ort::environment::{Environment, GlobalThreadPoolOptions};
+use ort::environment::Environment;
 use serde::{Deserialize, Serialize};
 
 use crate::{InferenceError, home};
@@ -19,7 +19,7 @@ pub struct RuntimeConfig {
     /// ONNX Runtime's shared library; absent: `$ORT_DYLIB_PATH`, else
     /// `<home>/runtime/onnxruntime-1.32.0/libonnxruntime.so.1.32.0`.
     pub library: Option<PathBuf>,
-    /// Threads of the pool that all sessions share; 0: as many as the process may use (a container's quota counts).
+    /// Threads of each session's pool; 0: as many as the process may use (a container's quota counts).
     pub intra_op_threads: usize,
 }
 
@@ -81,21 +81,15 @@ impl Runtime {
         }
         let intra_op_threads = config.threads();
         let builder = ort::init_from(&library).map_err(|error| unavailable(error.to_string()))?;
-        // Spinning workers made two threads slower than one on a busy machine.
-        let pool = GlobalThreadPoolOptions::default()
-            .with_intra_threads(intra_op_threads)
-            .and_then(|pool| pool.with_spin_control(false))
-            .map_err(|error| unavailable(error.to_string()))?;
         let environment = builder
             .with_name("atelier")
             .with_telemetry(false)
-            .with_global_thread_pool(pool)
             .build()
             .map_err(|error| unavailable(error.to_string()))?;
         Ok(Self { environment, library: library.into(), intra_op_threads })
     }
 
-    /// Threads of the shared pool, the calling thread included.
+    /// Threads of a session's pool unless the session says otherwise, the calling thread included.
     #[must_use]
     pub fn intra_op_threads(&self) -> usize {
         self.intra_op_threads

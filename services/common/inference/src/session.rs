@@ -1,6 +1,6 @@
 //! One loaded model: its inputs, its outputs, and a run.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use ort::{
     ep::{self, ExecutionProviderDispatch},
@@ -63,8 +63,13 @@ impl ExecutionProvider {
 pub struct SessionConfig {
     /// In order of preference. Operators that the first one does not have run on the next one.
     pub providers: Vec<ExecutionProvider>,
-    /// Threads of this session's own pool; absent: the pool all sessions share.
+    /// Threads of the session's pool, the calling thread included; absent: as many as the runtime's configuration says.
     pub intra_op_threads: Option<usize>,
+    /// How long a thread of the pool looks out for its next piece of a run before it sleeps. A run is hundreds of pieces,
+    /// many of them shorter than it takes to wake a thread: with the default one stream of the default model decodes a
+    /// third faster than with 0 (measured on two cores). Between runs all threads sleep.
+    #[serde(with = "humantime_serde")]
+    pub spin: Duration,
     /// Plan memory once for inputs whose shapes never change; wasteful for shapes that vary.
     pub memory_pattern: bool,
     /// Rearrange weights for the kernels at load. It costs a private copy of the weights; without it an 8-bit decoder
@@ -77,6 +82,7 @@ impl Default for SessionConfig {
         Self {
             providers: vec![ExecutionProvider::Cpu],
             intra_op_threads: None,
+            spin: Duration::from_micros(200),
             memory_pattern: false,
             prepacking: true,
         }
@@ -98,15 +104,11 @@ pub(crate) fn open_session(
         .with_memory_pattern(config.memory_pattern)
         .map_err(|error| refused(folder, error))?
         .with_prepacking(config.prepacking)
+        .map_err(|error| refused(folder, error))?
+        .with_intra_threads(config.intra_op_threads.unwrap_or(runtime.intra_op_threads()))
         .map_err(|error| refused(folder, error))?;
-    if let Some(threads) = config.intra_op_threads {
-        builder = builder
-            .with_independent_thread_pool()
-            .map_err(|error| refused(folder, error))?
-            .with_intra_threads(threads)
-            .map_err(|error| refused(folder, error))?
-            .with_intra_op_spinning(false)
-            .map_err(|error| refused(folder, error))?;
+    for (key, value) in spinning(config.spin) {
+        builder = builder.with_config_entry(key, value).map_err(|error| refused(folder, error))?;
     }
     for provider in &config.providers {
         builder = builder.with_execution_providers([provider.dispatch()]).map_err(|error| {
@@ -114,6 +116,15 @@ pub(crate) fn open_session(
         })?;
     }
     builder.commit_from_file(&path).map_err(|error| refused(folder, error))
+}
+
+/// The keys of `onnxruntime_session_options_config_keys.h` that bound the spinning of a pool.
+fn spinning(time: Duration) -> [(&'static str, String); 3] {
+    [
+        ("session.intra_op.allow_spinning", u8::from(!time.is_zero()).to_string()),
+        ("session.intra_op.spin_duration_us", time.as_micros().to_string()),
+        ("session.force_spinning_stop", "1".to_owned()),
+    ]
 }
 
 fn refused<R>(folder: &ModelFolder, error: ort::Error<R>) -> InferenceError {
