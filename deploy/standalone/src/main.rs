@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use atelier_rpc::{Cli, shutdown, telemetry};
+use atelier_rpc::{Cli, runtime, shutdown, telemetry};
 use atelier_standalone::{Config, serve};
 use clap::Parser;
 
@@ -19,13 +19,14 @@ struct Arguments {
     listen: Option<SocketAddr>,
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<()> {
     let Arguments { common, listen } = Arguments::parse();
     let Some(mut config) = common.load::<Config>(PREFIX)? else { return Ok(()) };
     if let Some(listen) = listen {
         config.gateway.server.listen = listen;
     }
-    let _telemetry = telemetry::init("atelier", &config.telemetry)?;
-    serve(config, shutdown::signal()).await
+    runtime::beside_models()?.block_on(async {
+        let _telemetry = telemetry::init("atelier", &config.telemetry)?;
+        serve(config, shutdown::signal()).await
+    })
 }

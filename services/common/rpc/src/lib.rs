@@ -14,6 +14,7 @@ mod error;
 mod layer;
 mod limits;
 mod metrics;
+pub mod runtime;
 mod server;
 pub mod shutdown;
 mod status;

@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use atelier_core::CategoryId;
-use atelier_inference::{BatchModel, Batcher, InferenceError, Model, ModelFolder, Port, RunControl, Tensor};
+use atelier_inference::{
+    BatchModel, Batcher, InferenceError, Model, ModelFolder, Port, RunControl, SessionConfig, Tensor,
+};
 use futures::{StreamExt, TryStreamExt, stream};
 use ndarray::{Array2, ArrayViewD};
 use serde::Deserialize;
@@ -141,7 +143,9 @@ impl Recipe<'_> {
     fn load(&self) -> Result<EncoderAndHeads, ModerationError> {
         let (runtime, session) = (self.loader.runtime, &self.loader.config.session);
         let encoder = Model::load(runtime, self.encoder, session)?;
-        let heads = Model::load(runtime, self.heads, session)?;
+        // The heads are a few small products: threads to share them would take longer than the work.
+        let alone = SessionConfig { intra_op_threads: Some(1), ..session.clone() };
+        let heads = Model::load(runtime, self.heads, &alone)?;
         let has = |name: &str| encoder.inputs().iter().any(|input| input.name == name);
         if !has(IDS) || !has(MASK) {
             return Err(unfit(self.encoder, format!("the graph must have the inputs {IDS} and {MASK}")));

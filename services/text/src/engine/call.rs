@@ -8,7 +8,7 @@ use std::{
 use atelier_core::TenantId;
 use tokio::sync::mpsc;
 
-use super::shared::Shared;
+use super::{live::ROOM, shared::Shared};
 use crate::{TextError, detokenize::Detokenizer, sampling::Sampling, stop::Passed, stop::StopMatcher};
 
 /// A generation, ready to run.
@@ -154,8 +154,10 @@ impl Events {
     /// The next event; `None` after the end.
     pub async fn next(&mut self) -> Option<Result<Event, TextError>> {
         let event = self.receiver.recv().await;
-        // The engine may be waiting for room in this very channel.
-        self.shared.nudge();
+        // The engine may be waiting for room in this very channel. With more room it is not.
+        if self.receiver.capacity() <= ROOM {
+            self.shared.nudge();
+        }
         event
     }
 }

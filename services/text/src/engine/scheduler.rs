@@ -171,6 +171,7 @@ impl Scheduler {
                     let row = if planned.logits { rows.next() } else { None };
                     self.settle(planned, row.map(|row| logits.row_mut(row)), meters);
                 }
+                self.decoder.recycle(logits);
             }
             // Everyone has left or the engine closes: the calls are taken away before the next step.
             Err(InferenceError::Cancelled) if control.is_cancelled() => {}

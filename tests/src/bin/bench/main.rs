@@ -36,7 +36,7 @@ enum Part {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let tokio = tokio::runtime::Runtime::new()?;
+    let tokio = atelier_rpc::runtime::beside_models()?;
     // The one that the services use: both sides have the same threads.
     let onnx = Runtime::start(&RuntimeConfig::default()).context("run `cargo xtask models pull` first")?;
     let mut report = Report::default();

@@ -45,6 +45,9 @@ pub trait Decoder: Send {
     /// no sense, [`InferenceError::RunFailed`] otherwise.
     fn step(&mut self, rows: &[Row<'_>], control: &RunControl) -> Result<Logits, InferenceError>;
 
+    /// Takes back a step's logits when they have been read: the next step may use their memory.
+    fn recycle(&mut self, _logits: Logits) {}
+
     /// Copies the KV rows of the first `tokens` tokens of a slot (a shared prefix, compaction). Slots or a length
     /// out of range are a defect of the caller and panic.
     fn copy(&mut self, from: usize, to: usize, tokens: usize);
@@ -69,6 +72,10 @@ impl Logits {
 
     pub(crate) fn ordered(vocabulary_size: usize, values: Vec<f32>, order: Vec<usize>) -> Self {
         Self { values, vocabulary_size, order }
+    }
+
+    pub(crate) fn into_values(self) -> Vec<f32> {
+        self.values
     }
 
     /// Number of rows.

@@ -45,6 +45,8 @@ pub struct OnnxDecoder {
     cache: KvCache,
     views: Vec<View>,
     buffers: Buffers,
+    /// Memory of an earlier step's logits, for the next one: new memory would be a page fault for every 4 KiB.
+    spare: Vec<f32>,
 }
 
 /// The KV cache bound for one range of slots.
@@ -83,7 +85,7 @@ impl OnnxDecoder {
             .map_err(|problem| InferenceError::unsupported(folder.id(), problem))?;
         check_context(folder, config)?;
         let cache = KvCache::new(graph.kv_shape(config.slots, config.context_length));
-        Ok(Self { session, graph, cache, views: Vec::new(), buffers: Buffers::default() })
+        Ok(Self { session, graph, cache, views: Vec::new(), buffers: Buffers::default(), spare: Vec::new() })
     }
 
     /// Bytes that the KV cache takes when every slot is full.
@@ -279,7 +281,9 @@ impl Decoder for OnnxDecoder {
         let runs = plan::plan(rows, self.graph.idle_rows);
         let order = plan::order(rows, &runs);
         // Runs write into the answer itself; zeroing it first would cost as much as a copy.
-        let mut values: Vec<f32> = Vec::with_capacity(order.len() * vocabulary);
+        let mut values = std::mem::take(&mut self.spare);
+        values.clear();
+        values.reserve(order.len() * vocabulary);
         let mut written = 0;
         for run in &runs {
             // SAFETY: `order` counts the rows that asked, so what is left has room for this run's rows.
@@ -289,6 +293,10 @@ impl Decoder for OnnxDecoder {
         // SAFETY: the runs have written `written` rows, all that there is room for.
         unsafe { values.set_len(written * vocabulary) };
         Ok(Logits::ordered(vocabulary, values, order))
+    }
+
+    fn recycle(&mut self, logits: Logits) {
+        self.spare = logits.into_values();
     }
 
     fn copy(&mut self, from: usize, to: usize, tokens: usize) {
