@@ -16,6 +16,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("atelier-core", &[]),
     ("atelier-inference", &["atelier-core"]),
     ("atelier-policy", &["atelier-core"]),
+    ("atelier-scheduler", &[]),
     ("atelier-rpc", &["atelier-core", "atelier-proto"]),
     ("atelier-text", &["atelier-core", "atelier-proto", "atelier-inference", "atelier-rpc"]),
     ("atelier-moderation", &["atelier-core", "atelier-proto", "atelier-inference", "atelier-rpc"]),
@@ -38,7 +39,7 @@ const RESERVED: &[(&str, &[&str])] = &[
 
 /// Third-party crates that the pure crates do without.
 const IMPURE: &[&str] = &["tokio", "tonic", "ort", "axum"];
-const PURE: &[&str] = &["atelier-core", "atelier-policy"];
+const PURE: &[&str] = &["atelier-core", "atelier-policy", "atelier-scheduler"];
 
 /// Where a `tonic::Status` may be made: everywhere else an error is a `Fault` until the edge.
 const MAKES_STATUS: &[&str] = &["services/common/rpc/", "gateway/client/", "tests/", "gateway/tests/"];

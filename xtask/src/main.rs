@@ -1,10 +1,11 @@
-//! Development tasks: `cargo xtask up | test | bench | models | proto`.
+//! Development tasks: `cargo xtask up | test | bench | parity | models | proto`.
 //!
 //! Light on purpose: it is built before anything else, so it depends on no crate of the workspace.
 
 mod bench;
 mod command;
 mod models;
+mod parity;
 mod paths;
 mod proto;
 mod python;
@@ -31,6 +32,8 @@ enum Task {
     Test(test::Options),
     /// Measures the services against the bare model loop.
     Bench(bench::Options),
+    /// Compares our arithmetic with the numbers of a reference implementation.
+    Parity(parity::Options),
     /// Lists, installs and verifies models.
     #[command(subcommand)]
     Models(models::Task),
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Task::Up(options) => up::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::Parity(options) => parity::run(&options),
         Task::Models(task) => models::run(&task),
         Task::Proto(task) => proto::run(&task),
     };

@@ -1,0 +1,222 @@
+//! One picture's way from noise to latents.
+
+use crate::{
+    Kind, SchedulerConfig, SchedulerError,
+    config::{Keys, Prediction},
+    ddim::Ddim,
+    dpm_solver::DpmSolver,
+    euler::{Ancestral, Euler},
+    flow_match::FlowMatch,
+    lcm::Lcm,
+    numeric::quantile_abs,
+    pndm::Pndm,
+    unipc::UniPc,
+};
+
+/// What a request asks of a scheduler.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Steps, 1 or more.
+    pub steps: usize,
+    /// Noise that DDIM adds in each step, 0 (none) to 1 (as DDPM). Other samplers ignore it.
+    pub eta: f32,
+    /// Pictures side by side in the latents.
+    pub pictures: usize,
+    /// Positions of the latents that the model sees (patches), for flow matching that shifts with the size.
+    pub positions: Option<usize>,
+    /// Noise levels of flow matching, one for each step, falling from 1; absent: from the configuration.
+    pub sigmas: Option<Vec<f64>>,
+}
+
+impl Settings {
+    /// So many steps, and the usual for everything else.
+    #[must_use]
+    pub fn steps(steps: usize) -> Self {
+        Self { steps, eta: 0.0, pictures: 1, positions: None, sigmas: None }
+    }
+}
+
+/// Fills a slice with draws from the standard normal distribution.
+pub(crate) type Noise<'a> = dyn FnMut(&mut [f32]) + 'a;
+
+/// The times of a sampler's runs and the scale of its first latents.
+pub(crate) struct Plan {
+    pub(crate) timesteps: Vec<f32>,
+    pub(crate) init_noise_sigma: f32,
+}
+
+/// What a model's answers do to the latents. `at` counts the runs of the model.
+pub(crate) trait Sampler: Send {
+    fn step(&mut self, at: usize, output: &[f32], latents: &mut [f32], noise: &mut Noise<'_>);
+
+    /// What the model's input is divided by.
+    fn input_divisor(&self, _at: usize) -> Option<f32> {
+        None
+    }
+
+    /// Shares of a clean picture and of noise before this run.
+    fn shares(&self, at: usize) -> (f32, f32);
+}
+
+/// One picture's, or one batch's, way from noise to latents.
+pub struct Scheduler {
+    plan: Plan,
+    sampler: Box<dyn Sampler>,
+    at: usize,
+}
+
+impl std::fmt::Debug for Scheduler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let runs = self.plan.timesteps.len();
+        f.debug_struct("Scheduler").field("at", &self.at).field("runs", &runs).finish_non_exhaustive()
+    }
+}
+
+impl Scheduler {
+    /// A scheduler at its first run.
+    ///
+    /// # Errors
+    /// The steps are out of range, or the configuration asks for something that its class does not have.
+    pub fn new(config: &SchedulerConfig, settings: &Settings) -> Result<Self, SchedulerError> {
+        let SchedulerConfig { kind, keys } = config;
+        let most = match kind {
+            Kind::Lcm => keys.original_inference_steps.min(keys.num_train_timesteps),
+            // Solvers of several steps leave one of the training times out.
+            _ => keys.num_train_timesteps - 1,
+        };
+        if !(1..=most).contains(&settings.steps) {
+            return Err(SchedulerError::Steps { steps: settings.steps, most });
+        }
+        let (plan, sampler) = match kind {
+            Kind::Ddim => Ddim::plan(keys, settings)?,
+            Kind::Pndm => Pndm::plan(keys, settings)?,
+            Kind::Euler => Euler::plan(keys, settings)?,
+            Kind::EulerAncestral => Ancestral::plan(keys, settings)?,
+            Kind::DpmSolver => DpmSolver::plan(keys, settings)?,
+            Kind::UniPc => UniPc::plan(keys, settings)?,
+            Kind::Lcm => Lcm::plan(keys, settings)?,
+            Kind::FlowMatchEuler => FlowMatch::plan(keys, settings)?,
+        };
+        Ok(Self { plan, sampler, at: 0 })
+    }
+
+    /// The times of all runs, as the model was trained with them. PNDM runs the model more often than it has steps.
+    #[must_use]
+    pub fn timesteps(&self) -> &[f32] {
+        &self.plan.timesteps
+    }
+
+    /// The time of the next run; `None` at the end.
+    #[must_use]
+    pub fn timestep(&self) -> Option<f32> {
+        self.plan.timesteps.get(self.at).copied()
+    }
+
+    /// Number of the next run, from 0.
+    #[must_use]
+    pub fn position(&self) -> usize {
+        self.at
+    }
+
+    /// Standard deviation of the latents that the first run expects.
+    #[must_use]
+    pub fn init_noise_sigma(&self) -> f32 {
+        self.plan.init_noise_sigma
+    }
+
+    /// Starts at a later run, for a picture that is there already: its latents come from [`Scheduler::add_noise`].
+    /// `strength` is the share of the steps that are run, 0 to 1.
+    pub fn start_with(&mut self, strength: f64) {
+        let runs = self.plan.timesteps.len();
+        let run = ((runs as f64 * strength.clamp(0.0, 1.0)) as usize).min(runs);
+        self.at = runs - run;
+    }
+
+    /// What the model reads of these latents. Both slices have the same length.
+    pub fn scale_input(&self, latents: &[f32], input: &mut [f32]) {
+        let divisor = self.sampler.input_divisor(self.at.min(self.plan.timesteps.len().saturating_sub(1)));
+        for (input, &latent) in input.iter_mut().zip(latents) {
+            *input = divisor.map_or(latent, |divisor| latent / divisor);
+        }
+    }
+
+    /// Takes the model's answer for the next run into the latents. `noise` fills a slice with draws from the standard
+    /// normal distribution; samplers that are not ancestral don't call it. Behind the last run nothing happens.
+    pub fn step(&mut self, output: &[f32], latents: &mut [f32], noise: &mut dyn FnMut(&mut [f32])) {
+        if self.at < self.plan.timesteps.len() {
+            self.sampler.step(self.at, output, latents, noise);
+            self.at += 1;
+        }
+    }
+
+    /// A clean picture with the noise that the next run expects. All slices have the same length.
+    pub fn add_noise(&self, clean: &[f32], noise: &[f32], noisy: &mut [f32]) {
+        let (signal, noise_share) =
+            if self.at < self.plan.timesteps.len() { self.sampler.shares(self.at) } else { (1.0, 0.0) };
+        for ((noisy, &clean), &noise) in noisy.iter_mut().zip(clean).zip(noise) {
+            *noisy = signal * clean + noise_share * noise;
+        }
+    }
+}
+
+/// Bounds on the clean picture that a step assumes.
+pub(crate) struct Clamp {
+    range: Option<f32>,
+    quantile: Option<(f64, f32)>,
+    pictures: usize,
+}
+
+impl Clamp {
+    /// `clip`: the class can clip, and whether it does by itself.
+    pub(crate) fn new(keys: &Keys, settings: &Settings, clip: bool) -> Self {
+        Self {
+            range: (clip && !keys.thresholding).then_some(keys.clip_sample_range),
+            quantile: keys.thresholding.then_some((keys.dynamic_thresholding_ratio, keys.sample_max_value)),
+            pictures: settings.pictures.max(1),
+        }
+    }
+
+    /// Dynamic thresholding is that of Imagen (Saharia et al., 2022, section 2.3).
+    pub(crate) fn apply(&self, clean: &mut [f32]) {
+        if let Some((share, most)) = self.quantile {
+            let size = clean.len().div_ceil(self.pictures).max(1);
+            for picture in clean.chunks_mut(size) {
+                let bound = quantile_abs(picture, share).min(most.max(1.0)).max(1.0);
+                picture.iter_mut().for_each(|value| *value = value.clamp(-bound, bound) / bound);
+            }
+        } else if let Some(range) = self.range {
+            clean.iter_mut().for_each(|value| *value = value.clamp(-range, range));
+        }
+    }
+}
+
+/// The clean picture by what the model predicted, where picture and noise have these shares.
+pub(crate) fn clean_of(
+    prediction: Prediction,
+    (signal, noise): (f32, f32),
+    output: &[f32],
+    latents: &[f32],
+) -> Vec<f32> {
+    let pairs = latents.iter().zip(output);
+    match prediction {
+        Prediction::Epsilon => pairs.map(|(x, out)| (x - noise * out) / signal).collect(),
+        Prediction::VPrediction => pairs.map(|(x, out)| signal * x - noise * out).collect(),
+        Prediction::FlowPrediction => pairs.map(|(x, out)| x - noise * out).collect(),
+        Prediction::Sample => output.to_vec(),
+    }
+}
+
+/// The noise by what the model predicted.
+pub(crate) fn noise_of(
+    prediction: Prediction,
+    (signal, noise): (f32, f32),
+    output: &[f32],
+    latents: &[f32],
+) -> Vec<f32> {
+    let pairs = latents.iter().zip(output);
+    match prediction {
+        Prediction::Epsilon | Prediction::FlowPrediction => output.to_vec(),
+        Prediction::VPrediction => pairs.map(|(x, out)| signal * out + noise * x).collect(),
+        Prediction::Sample => pairs.map(|(x, out)| (x - signal * out) / noise).collect(),
+    }
+}
