@@ -17,14 +17,21 @@ pub(crate) fn cargo() -> Command {
     cargo
 }
 
-/// The command that builds every binary of the product, with one set of features for all of them as `cargo test --workspace` does: so
-/// that what one command has built serves the other.
+/// The command that builds every binary of the product, with one set of features for all of them.
 pub(crate) fn build_binaries(release: bool) -> Command {
     let mut build = cargo();
     build.args(["build", "--locked", "--workspace", "--exclude", "xtask", "--bins"]);
     if release {
         build.arg("--release");
     }
+    build
+}
+
+/// The command that builds what the tests run, the services' binaries among it. After the tests there is nothing left to
+/// build, where [`build_binaries`] would build crates anew that have other features in tests.
+pub(crate) fn build_tests() -> Command {
+    let mut build = cargo();
+    build.args(["test", "--locked", "--quiet", "--workspace", "--no-run"]);
     build
 }
 

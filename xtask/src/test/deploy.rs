@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::{Context, Outcome};
 use crate::{
-    command::{binaries, build_binaries, capture, is_installed},
+    command::{binaries, build_tests, capture, is_installed},
     models::{Wheel, WheelFile, fetch_file},
     paths::{Home, workspace},
     python::{Environment, Requirements},
@@ -58,7 +58,7 @@ pub(super) fn chart(context: &Context) -> Result<Outcome> {
 /// The binaries accept the configuration that the chart gives them.
 pub(super) fn chart_configuration(context: &Context) -> Result<Outcome> {
     let tools = Tools::ensure(&context.home)?;
-    capture(&mut build_binaries(false))?;
+    capture(&mut build_tests())?;
     let binaries = binaries(false)?;
     let folder = tools.environment.scratch()?;
     let rendered = folder.join("rendered.yaml");
