@@ -86,7 +86,9 @@ async fn service(client: &TextServiceClient<Channel>, streams: usize) -> anyhow:
             anyhow::Ok(seen)
         }
     };
-    let seen = try_join_all((0..streams).map(|_| call())).await?;
+    // On the async threads: reading here would wake this thread, too, for every token.
+    let calls = try_join_all((0..streams).map(|_| tokio::spawn(call()))).await?;
+    let seen = calls.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
     let begin = seen.iter().filter_map(|s| s.first()).map(|(at, _)| *at).max().context("no delta")?;
     let end = seen.iter().filter_map(|s| s.last()).map(|(at, _)| *at).min().context("no delta")?;
     let within = |stream: &Vec<(Instant, u32)>| {
