@@ -66,17 +66,25 @@ pub(crate) enum Prediction {
     /// The noise.
     Epsilon,
     /// The velocity `alpha * noise - sigma * sample` (Salimans and Ho, 2022).
-    VPrediction,
+    #[serde(rename = "v_prediction")]
+    Velocity,
     /// The clean sample.
     #[serde(alias = "original_sample")]
     Sample,
     /// The flow `noise - sample`.
-    FlowPrediction,
+    #[serde(rename = "flow_prediction")]
+    Flow,
 }
 
 impl Prediction {
     pub(crate) fn refuse<T>(self) -> Result<T, SchedulerError> {
-        Err(SchedulerError::unsupported("prediction_type", format!("{self:?}")))
+        let name = match self {
+            Self::Epsilon => "epsilon",
+            Self::Velocity => "v_prediction",
+            Self::Sample => "sample",
+            Self::Flow => "flow_prediction",
+        };
+        Err(SchedulerError::unsupported("prediction_type", name))
     }
 }
 

@@ -61,7 +61,7 @@ impl DpmSolver {
                 "zero with an algorithm over noise",
             ));
         }
-        if over_noise && keys.prediction_type == Prediction::FlowPrediction {
+        if over_noise && keys.prediction_type == Prediction::Flow {
             return keys.prediction_type.refuse();
         }
         let heun = match keys.solver_type.as_deref() {

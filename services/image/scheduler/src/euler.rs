@@ -19,11 +19,11 @@ impl Levels {
     /// The clean picture that an element of the latents stands for.
     fn clean(&self, sigma: f32, latent: f32, output: f32) -> f32 {
         match self.prediction {
-            Prediction::VPrediction => {
+            Prediction::Velocity => {
                 output * (-sigma / (sigma * sigma + 1.0).sqrt()) + latent / (sigma * sigma + 1.0)
             }
             Prediction::Sample => output,
-            Prediction::Epsilon | Prediction::FlowPrediction => latent - sigma * output,
+            Prediction::Epsilon | Prediction::Flow => latent - sigma * output,
         }
     }
 
@@ -57,7 +57,7 @@ pub(crate) struct Euler(Levels);
 
 impl Euler {
     pub(crate) fn plan(keys: &Keys, settings: &Settings) -> Result<(Plan, Box<dyn Sampler>), SchedulerError> {
-        if keys.prediction_type == Prediction::FlowPrediction {
+        if keys.prediction_type == Prediction::Flow {
             return keys.prediction_type.refuse();
         }
         let trained = trained_sigmas(keys)?;
@@ -86,8 +86,8 @@ impl Euler {
         let mut sigmas: Vec<f32> = laid.into_iter().map(|sigma| sigma as f32).collect();
         sigmas.push(final_sigma(keys, trained[0]));
         match (keys.timestep_type.as_str(), keys.prediction_type) {
-            ("continuous", Prediction::VPrediction) => {
-                timesteps = sigmas[..steps].iter().map(|sigma| 0.25 * sigma.ln()).collect();
+            ("continuous", Prediction::Velocity) => {
+                timesteps = sigmas[..sigmas.len() - 1].iter().map(|sigma| 0.25 * sigma.ln()).collect();
             }
             ("discrete" | "continuous", _) => {}
             (other, _) => return Err(SchedulerError::unsupported("timestep_type", other)),
@@ -121,7 +121,7 @@ pub(crate) struct Ancestral(Levels);
 
 impl Ancestral {
     pub(crate) fn plan(keys: &Keys, settings: &Settings) -> Result<(Plan, Box<dyn Sampler>), SchedulerError> {
-        if !matches!(keys.prediction_type, Prediction::Epsilon | Prediction::VPrediction) {
+        if !matches!(keys.prediction_type, Prediction::Epsilon | Prediction::Velocity) {
             return keys.prediction_type.refuse();
         }
         let trained = trained_sigmas(keys)?;

@@ -20,7 +20,7 @@ pub(crate) struct Lcm {
 
 impl Lcm {
     pub(crate) fn plan(keys: &Keys, settings: &Settings) -> Result<(Plan, Box<dyn Sampler>), SchedulerError> {
-        if keys.prediction_type == Prediction::FlowPrediction {
+        if keys.prediction_type == Prediction::Flow {
             return keys.prediction_type.refuse();
         }
         let defaults =

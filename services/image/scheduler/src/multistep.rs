@@ -102,7 +102,7 @@ impl Levels {
 
     /// The clean picture that the model's answer means.
     pub(crate) fn clean(&self, at: usize, output: &[f32], latents: &[f32]) -> Vec<f32> {
-        let flow = self.prediction == Prediction::FlowPrediction;
+        let flow = self.prediction == Prediction::Flow;
         let shares = if flow { (1.0, self.sigmas[at]) } else { self.shares(at) };
         let mut clean = clean_of(self.prediction, shares, output, latents);
         self.clamp.apply(&mut clean);

@@ -56,11 +56,10 @@ pub(crate) fn solve(mut matrix: Vec<Vec<f64>>, mut right: Vec<f64>) -> Vec<f64> 
             .unwrap_or(column);
         matrix.swap(column, pivot);
         right.swap(column, pivot);
+        let pivot = matrix[column].clone();
         for row in column + 1..size {
-            let factor = matrix[row][column] / matrix[column][column];
-            for n in column..size {
-                matrix[row][n] -= factor * matrix[column][n];
-            }
+            let factor = matrix[row][column] / pivot[column];
+            matrix[row].iter_mut().zip(&pivot).for_each(|(value, pivot)| *value -= factor * pivot);
             right[row] -= factor * right[column];
         }
     }

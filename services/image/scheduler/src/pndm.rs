@@ -33,14 +33,14 @@ impl Pndm {
     pub(crate) fn plan(keys: &Keys, settings: &Settings) -> Result<(Plan, Box<dyn Sampler>), SchedulerError> {
         let v_prediction = match keys.prediction_type {
             Prediction::Epsilon => false,
-            Prediction::VPrediction => true,
+            Prediction::Velocity => true,
             other => return other.refuse(),
         };
         let plain = Keys { rescale_betas_zero_snr: false, ..keys.clone() };
         let alphas = alphas_cumprod(&plain, USUAL)?;
-        let steps = settings.steps;
-        let rising = rising(keys, steps);
-        let stride = keys.num_train_timesteps / steps;
+        let rising = rising(keys, settings.steps);
+        let steps = rising.len();
+        let stride = keys.num_train_timesteps / settings.steps;
         let falling = |times: &[i64]| times.iter().rev().copied().collect::<Vec<_>>();
         let (times, runge_kutta) = if keys.skip_prk_steps {
             // The last time but one is asked twice: the first two runs make one step of second order.
@@ -97,7 +97,7 @@ impl Pndm {
     fn runge_kutta_step(&mut self, at: usize, output: &[f32], latents: &mut [f32]) {
         let to = self.times[at] - if self.runs % 2 == 1 { 0 } else { self.stride / 2 };
         let from = self.times[self.runs / 4 * 4];
-        if self.runs % 4 == 0 {
+        if self.runs.is_multiple_of(4) {
             self.history.push(output.to_vec());
             self.begun = Some(latents.to_vec());
             self.sum = vec![0.0; output.len()];

@@ -200,8 +200,8 @@ pub(crate) fn clean_of(
     let pairs = latents.iter().zip(output);
     match prediction {
         Prediction::Epsilon => pairs.map(|(x, out)| (x - noise * out) / signal).collect(),
-        Prediction::VPrediction => pairs.map(|(x, out)| signal * x - noise * out).collect(),
-        Prediction::FlowPrediction => pairs.map(|(x, out)| x - noise * out).collect(),
+        Prediction::Velocity => pairs.map(|(x, out)| signal * x - noise * out).collect(),
+        Prediction::Flow => pairs.map(|(x, out)| x - noise * out).collect(),
         Prediction::Sample => output.to_vec(),
     }
 }
@@ -215,8 +215,110 @@ pub(crate) fn noise_of(
 ) -> Vec<f32> {
     let pairs = latents.iter().zip(output);
     match prediction {
-        Prediction::Epsilon | Prediction::FlowPrediction => output.to_vec(),
-        Prediction::VPrediction => pairs.map(|(x, out)| signal * out + noise * x).collect(),
+        Prediction::Epsilon | Prediction::Flow => output.to_vec(),
+        Prediction::Velocity => pairs.map(|(x, out)| signal * out + noise * x).collect(),
         Prediction::Sample => pairs.map(|(x, out)| (x - signal * out) / noise).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{prelude::*, sample::select};
+
+    use super::*;
+
+    fn scheduler(json: &str, steps: usize) -> Scheduler {
+        Scheduler::new(&SchedulerConfig::parse(json).unwrap(), &Settings::steps(steps)).unwrap()
+    }
+
+    #[test]
+    fn a_picture_that_is_there_already_starts_later() {
+        let mut flow = scheduler(r#"{"_class_name": "FlowMatchEulerDiscreteScheduler"}"#, 10);
+        flow.start_with(0.3);
+        assert_eq!(flow.position(), 7);
+        let (clean, noise, mut noisy) = ([1.0; 4], [-2.0; 4], [0.0; 4]);
+        flow.add_noise(&clean, &noise, &mut noisy);
+        let share = flow.timestep().unwrap() / 1000.0;
+        assert!(noisy.iter().all(|noisy| (noisy - (1.0 - share - 2.0 * share)).abs() < 1e-6), "{noisy:?}");
+        // A model that knows the way takes the noise off again.
+        while flow.timestep().is_some() {
+            flow.step(&[-3.0; 4], &mut noisy, &mut |_| unreachable!("no noise is drawn"));
+        }
+        assert!(noisy.iter().all(|noisy| (noisy - 1.0).abs() < 1e-6), "{noisy:?}");
+        flow.add_noise(&clean, &noise, &mut noisy);
+        assert_eq!(noisy, clean, "behind the last run there is no noise");
+        flow.start_with(0.0);
+        assert_eq!(flow.timestep(), None);
+    }
+
+    #[test]
+    fn steps_out_of_range_are_refused() {
+        for (class, most) in [("DDIMScheduler", 999), ("LCMScheduler", 50)] {
+            let config = SchedulerConfig::parse(&format!(r#"{{"_class_name": "{class}"}}"#)).unwrap();
+            for steps in [0, most + 1] {
+                let error = Scheduler::new(&config, &Settings::steps(steps)).unwrap_err();
+                assert_eq!(error, SchedulerError::Steps { steps, most });
+            }
+            assert!(Scheduler::new(&config, &Settings::steps(most)).is_ok());
+        }
+    }
+
+    #[test]
+    fn ddim_with_noise_draws_it() {
+        let config = SchedulerConfig::parse(r#"{"_class_name": "DDIMScheduler"}"#).unwrap();
+        let run = |eta: f32| {
+            let mut scheduler = Scheduler::new(&config, &Settings { eta, ..Settings::steps(5) }).unwrap();
+            let (mut latents, mut draws) = (vec![0.5; 4], 0);
+            while scheduler.timestep().is_some() {
+                scheduler.step(&[0.1; 4], &mut latents, &mut |noise| {
+                    noise.fill(1.0);
+                    draws += 1;
+                });
+            }
+            (latents, draws)
+        };
+        assert_eq!(run(0.0).1, 0);
+        let (latents, draws) = run(1.0);
+        assert_eq!(draws, 5);
+        assert_ne!(latents, run(0.0).0);
+    }
+
+    proptest! {
+        /// Whatever a file asks for, a scheduler is made that runs to its end, or it is refused.
+        #[test]
+        fn any_options_run_or_are_refused(
+            class in select(&[
+                "DDIMScheduler", "PNDMScheduler", "EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler",
+                "DPMSolverMultistepScheduler", "UniPCMultistepScheduler", "LCMScheduler", "FlowMatchEulerDiscreteScheduler",
+            ][..]),
+            (trained, steps, offset) in (2_usize..60, 0_usize..70, 0_usize..3),
+            spacing in select(&["linspace", "leading", "trailing"][..]),
+            prediction in select(&["epsilon", "v_prediction", "sample", "flow_prediction"][..]),
+            layout in select(&["karras_sigmas", "exponential_sigmas", "beta_sigmas", "lu_lambdas", "flow_sigmas", "none"][..]),
+            algorithm in select(&["dpmsolver++", "sde-dpmsolver++", "dpmsolver", "sde-dpmsolver"][..]),
+            last in select(&["zero", "sigma_min"][..]),
+            (order, snr, other) in (0_usize..5, any::<bool>(), any::<bool>()),
+            strength in 0.0_f64..1.0,
+        ) {
+            let json = format!(
+                r#"{{"_class_name": "{class}", "num_train_timesteps": {trained}, "steps_offset": {offset},
+                    "timestep_spacing": "{spacing}", "prediction_type": "{prediction}", "use_{layout}": true,
+                    "algorithm_type": "{algorithm}", "final_sigmas_type": "{last}", "solver_order": {order},
+                    "rescale_betas_zero_snr": {snr}, "skip_prk_steps": {other}, "thresholding": {other},
+                    "use_dynamic_shifting": {other}, "lambda_min_clipped": {strength}, "original_inference_steps": {trained}}}"#
+            );
+            let config = SchedulerConfig::parse(&json).unwrap();
+            let Ok(mut scheduler) = Scheduler::new(&config, &Settings::steps(steps)) else { return Ok(()) };
+            let runs = scheduler.timesteps().len();
+            scheduler.start_with(strength);
+            let (mut latents, mut input) = (vec![0.3_f32; 6], vec![0.0; 6]);
+            let mut taken = scheduler.position();
+            while scheduler.timestep().is_some() {
+                scheduler.scale_input(&latents, &mut input);
+                scheduler.step(&[0.1; 6], &mut latents, &mut |noise| noise.fill(0.2));
+                taken += 1;
+            }
+            prop_assert_eq!(taken, runs);
+        }
     }
 }

@@ -43,7 +43,7 @@ struct Basis {
 
 impl UniPc {
     pub(crate) fn plan(keys: &Keys, settings: &Settings) -> Result<(Plan, Box<dyn Sampler>), SchedulerError> {
-        if !keys.predict_x0 && keys.prediction_type == Prediction::FlowPrediction {
+        if !keys.predict_x0 && keys.prediction_type == Prediction::Flow {
             return keys.prediction_type.refuse();
         }
         let linear = match keys.solver_type.as_deref() {
