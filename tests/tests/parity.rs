@@ -1,5 +1,7 @@
 //! Our arithmetic beside the reference's numbers, by the command that anybody can run on sets of their own.
 
+#![expect(clippy::expect_used, reason = "tests fail by panicking, their helpers too")]
+
 use std::{
     fs,
     path::Path,
@@ -7,7 +9,7 @@ use std::{
 };
 
 fn parity(folder: &Path) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_parity")).arg("schedulers").arg(folder).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_parity")).arg("schedulers").arg(folder).output().expect("it starts")
 }
 
 #[test]
