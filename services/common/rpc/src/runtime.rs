@@ -9,7 +9,7 @@ const PROCESSORS_PER_THREAD: usize = 4;
 
 /// A runtime that leaves the processors to models: their runs have threads of their own, so async threads only move
 /// messages. As many of them as processors, tokio's default, would wake each other for every token and push the
-/// models' threads aside (on two cores that cost some 3% of decoding and up to 1 ms of a classification).
+/// models' threads aside.
 /// `TOKIO_WORKER_THREADS` overrides the number, as everywhere in tokio.
 ///
 /// # Errors

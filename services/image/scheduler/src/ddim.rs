@@ -4,7 +4,7 @@ use crate::{
     SchedulerError,
     config::{Keys, Prediction, Spacing},
     sampler::{Clamp, Noise, Plan, Sampler, Settings, clean_of, noise_of},
-    schedule::{USUAL, alphas_cumprod, times},
+    schedule::{USUAL, alphas_cumprod, shares, times},
 };
 
 pub(crate) struct Ddim {
@@ -65,7 +65,6 @@ impl Sampler for Ddim {
     }
 
     fn shares(&self, at: usize) -> (f32, f32) {
-        let alpha = self.alphas[self.times[at]];
-        (alpha.sqrt(), (1.0 - alpha).sqrt())
+        shares(self.alphas[self.times[at]])
     }
 }

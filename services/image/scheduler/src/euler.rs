@@ -5,7 +5,7 @@ use crate::{
     config::{Keys, Layout, Prediction, Spacing},
     numeric::{interpolate, linspace_f32},
     sampler::{Noise, Plan, Sampler, Settings},
-    schedule::{ALMOST_NO_SIGNAL, USUAL, alphas_cumprod, sigmas, times},
+    schedule::{alphas_above_zero, sigmas, times},
     sigmas::{final_sigma, lay_out, time_of},
 };
 
@@ -42,17 +42,6 @@ impl Levels {
     }
 }
 
-/// Sigmas of the training times.
-fn trained_sigmas(keys: &Keys) -> Result<Vec<f32>, SchedulerError> {
-    let mut alphas = alphas_cumprod(keys, USUAL)?;
-    if keys.rescale_betas_zero_snr
-        && let Some(last) = alphas.last_mut()
-    {
-        *last = ALMOST_NO_SIGNAL;
-    }
-    Ok(sigmas(&alphas))
-}
-
 pub(crate) struct Euler(Levels);
 
 impl Euler {
@@ -60,7 +49,7 @@ impl Euler {
         if keys.prediction_type == Prediction::Flow {
             return keys.prediction_type.refuse();
         }
-        let trained = trained_sigmas(keys)?;
+        let trained = sigmas(&alphas_above_zero(keys)?);
         let (steps, spacing) = (settings.steps, keys.timestep_spacing.unwrap_or(Spacing::Linspace));
         let times: Vec<f32> = times(keys, spacing, steps).into_iter().map(|time| time as f32).collect();
         let mut laid: Vec<f64> = match keys.interpolation_type.as_str() {
@@ -124,7 +113,7 @@ impl Ancestral {
         if !matches!(keys.prediction_type, Prediction::Epsilon | Prediction::Velocity) {
             return keys.prediction_type.refuse();
         }
-        let trained = trained_sigmas(keys)?;
+        let trained = sigmas(&alphas_above_zero(keys)?);
         let spacing = keys.timestep_spacing.unwrap_or(Spacing::Linspace);
         let times = times(keys, spacing, settings.steps);
         let timesteps: Vec<f32> = times.into_iter().map(|time| time as f32).collect();

@@ -4,7 +4,7 @@ use crate::{
     SchedulerError,
     config::{BetaSchedule, Keys, Prediction},
     sampler::{Clamp, Noise, Plan, Sampler, Settings, clean_of},
-    schedule::{Defaults, alphas_cumprod},
+    schedule::{Defaults, alphas_cumprod, shares},
 };
 
 /// Standard deviation of the data in the boundary condition.
@@ -65,7 +65,6 @@ impl Sampler for Lcm {
     }
 
     fn shares(&self, at: usize) -> (f32, f32) {
-        let alpha = self.alphas[self.times[at]];
-        (alpha.sqrt(), (1.0 - alpha).sqrt())
+        shares(self.alphas[self.times[at]])
     }
 }

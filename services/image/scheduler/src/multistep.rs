@@ -6,7 +6,7 @@ use crate::{
     config::{BetaSchedule, FinalSigma, Keys, Layout, Prediction, Spacing},
     numeric::interpolate,
     sampler::{Clamp, Plan, Settings, clean_of, noise_of},
-    schedule::{ALMOST_NO_SIGNAL, USUAL, alphas_cumprod, sigmas, solver_times},
+    schedule::{alphas_above_zero, sigmas, solver_times},
     sigmas::{final_sigma, lay_out, time_of},
 };
 
@@ -31,12 +31,7 @@ pub(crate) struct Levels {
 
 impl Levels {
     pub(crate) fn plan(kind: Kind, keys: &Keys, settings: &Settings) -> Result<(Plan, Self), SchedulerError> {
-        let mut alphas = alphas_cumprod(keys, USUAL)?;
-        if keys.rescale_betas_zero_snr
-            && let Some(last) = alphas.last_mut()
-        {
-            *last = ALMOST_NO_SIGNAL;
-        }
+        let alphas = alphas_above_zero(keys)?;
         let trained = sigmas(&alphas);
         let steps = settings.steps;
         let layout = keys.layout()?;

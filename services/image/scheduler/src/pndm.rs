@@ -3,9 +3,8 @@
 use crate::{
     SchedulerError,
     config::{Keys, Prediction, Spacing},
-    numeric::linspace,
     sampler::{Noise, Plan, Sampler, Settings},
-    schedule::{USUAL, alphas_cumprod, times},
+    schedule::{USUAL, alphas_cumprod, shares, times},
 };
 
 /// Steps that Runge-Kutta takes over, each with four runs.
@@ -150,16 +149,7 @@ impl Pndm {
 /// The training times of the steps, the least noisy first.
 fn rising(keys: &Keys, steps: usize) -> Vec<i64> {
     let spacing = keys.timestep_spacing.unwrap_or(Spacing::Leading);
-    let mut times = match spacing {
-        Spacing::Linspace => linspace(0.0, (keys.num_train_timesteps - 1) as f64, steps),
-        Spacing::Leading | Spacing::Trailing => {
-            let mut times = times(keys, spacing, steps);
-            times.reverse();
-            times
-        }
-    };
-    times.iter_mut().for_each(|time| *time = time.round_ties_even());
-    times.into_iter().map(|time| time as i64).collect()
+    times(keys, spacing, steps).into_iter().rev().map(|time| time.round_ties_even() as i64).collect()
 }
 
 /// Each of the noisiest steps has its own time, twice the one half a stride on, and the next step's; least noisy first.
@@ -181,7 +171,6 @@ impl Sampler for Pndm {
     }
 
     fn shares(&self, at: usize) -> (f32, f32) {
-        let alpha = self.alpha(self.times[at]);
-        (alpha.sqrt(), (1.0 - alpha).sqrt())
+        shares(self.alpha(self.times[at]))
     }
 }

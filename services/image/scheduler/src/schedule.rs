@@ -22,7 +22,7 @@ pub(crate) const USUAL: Defaults =
 
 /// With the noise of the last training time scaled to all noise (Lin et al., 2023), samplers that divide by what is left
 /// of the picture keep this much of it: sigma is 4096 there.
-pub(crate) const ALMOST_NO_SIGNAL: f32 = 1.0 / 16_777_216.0;
+const ALMOST_NO_SIGNAL: f32 = 1.0 / 16_777_216.0;
 
 /// Share of the picture, squared, at each training time.
 pub(crate) fn alphas_cumprod(keys: &Keys, defaults: Defaults) -> Result<Vec<f32>, SchedulerError> {
@@ -45,6 +45,22 @@ pub(crate) fn alphas_cumprod(keys: &Keys, defaults: Defaults) -> Result<Vec<f32>
         betas = zero_terminal_snr(&betas);
     }
     Ok(cumulative(&betas))
+}
+
+/// As [`alphas_cumprod`], with some of the picture left at every time, for samplers that divide by it.
+pub(crate) fn alphas_above_zero(keys: &Keys) -> Result<Vec<f32>, SchedulerError> {
+    let mut alphas = alphas_cumprod(keys, USUAL)?;
+    if keys.rescale_betas_zero_snr
+        && let Some(last) = alphas.last_mut()
+    {
+        *last = ALMOST_NO_SIGNAL;
+    }
+    Ok(alphas)
+}
+
+/// Shares of the picture and of noise where the picture's share, squared, is this.
+pub(crate) fn shares(alpha: f32) -> (f32, f32) {
+    (alpha.sqrt(), (1.0 - alpha).sqrt())
 }
 
 fn cumulative(betas: &[f32]) -> Vec<f32> {

@@ -92,12 +92,12 @@ impl UniPc {
         Basis { latents, answer: scale * phi, differences: scale * weight, places, right }
     }
 
-    /// Differences of older answers from the one at `start`, weighted and summed.
-    fn weighted(&self, start: usize, basis: &Basis, weights: &[f32]) -> Vec<f32> {
-        let base = &self.history[start];
+    /// Differences of older answers from the newest, weighted and summed.
+    fn weighted(&self, basis: &Basis, weights: &[f32]) -> Vec<f32> {
+        let base = &self.history[0];
         let mut sum = vec![0.0; base.len()];
         for (n, (weight, place)) in weights.iter().zip(&basis.places).enumerate() {
-            let older = &self.history[start + n + 1];
+            let older = &self.history[n + 1];
             for ((sum, older), base) in sum.iter_mut().zip(older).zip(base) {
                 *sum += weight * ((older - base) / place);
             }
@@ -115,7 +115,7 @@ impl UniPc {
             _ => weights(&basis, order),
         };
         let (newest, older) = weights.split_last().map_or((0.0, &[][..]), |(newest, older)| (*newest, older));
-        let sum = self.weighted(0, &basis, older);
+        let sum = self.weighted(&basis, older);
         let base = &self.history[0];
         let corrected = begun.iter().zip(base).zip(answer).zip(&sum).map(|(((x, base), answer), sum)| {
             let predicted = basis.latents * x - basis.answer * base;
@@ -132,7 +132,7 @@ impl UniPc {
             2 => vec![0.5],
             _ => weights(&basis, order - 1),
         };
-        let sum = self.weighted(0, &basis, &weights);
+        let sum = self.weighted(&basis, &weights);
         for ((latent, base), sum) in latents.iter_mut().zip(&self.history[0]).zip(&sum) {
             *latent = basis.latents * *latent - basis.answer * base;
             if order > 1 {
