@@ -2,9 +2,10 @@
 
 use std::{env, error::Error, fs, path::PathBuf};
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
     "atelier/common/v1/model.proto",
     "atelier/text/v1/text.proto",
+    "atelier/image/v1/image.proto",
     "atelier/moderation/v1/moderation.proto",
     "atelier/gateway/v1/gateway.proto",
 ];
@@ -17,6 +18,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(out.join("atelier.binpb"), protox::prost::Message::encode_to_vec(&descriptors))?;
     tonic_prost_build::configure()
         .bytes(".atelier.moderation.v1.ImageItem")
+        .bytes(".atelier.image.v1")
+        .bytes(".atelier.gateway.v1.EmbedImageRequest")
+        .bytes(".atelier.gateway.v1.ClassifyImageRequest")
         .bytes(".atelier.gateway.v1.CheckRequest")
         .compile_fds(descriptors)?;
     Ok(())

@@ -27,6 +27,14 @@ pub mod text {
     }
 }
 
+/// Pictures and clips.
+pub mod image {
+    /// Version 1.
+    pub mod v1 {
+        tonic::include_proto!("atelier.image.v1");
+    }
+}
+
 /// Measuring content.
 pub mod moderation {
     /// Version 1.

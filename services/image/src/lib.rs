@@ -1,0 +1,1 @@
+//! The image service: diffusion, GAN and VAE models, clips, and what pictures show.
