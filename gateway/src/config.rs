@@ -16,6 +16,8 @@ pub struct Config {
     pub telemetry: TelemetryConfig,
     /// The text services behind the gateway.
     pub text: TextConfig,
+    /// The image services behind the gateway.
+    pub image: ImageConfig,
     /// The moderation services behind the gateway.
     pub moderation: ModerationConfig,
     /// The rules.
@@ -32,18 +34,38 @@ pub struct Config {
 pub struct TextConfig {
     /// In order of preference: a call goes to the first that has its model and answers. Default: one, at
     /// <http://127.0.0.1:50052>.
-    pub upstreams: Vec<TextUpstreamConfig>,
+    pub upstreams: Vec<UpstreamConfig>,
     /// The model of calls that name none. Default: the first one that can do what is asked.
     pub default_model: Option<ModelId>,
-    /// Time between looks at the models of the upstreams. Default: 5s.
+    /// Time between looks at the models of the upstreams; of text's and images' the shorter one holds. Default: 5s.
     #[serde(with = "humantime_serde")]
     pub refresh_interval: Duration,
+    /// The gateway is ready only while one of them answers. Default: true.
+    pub required: bool,
 }
 
-/// One text service.
+/// The image services behind the gateway.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ImageConfig {
+    /// In order of preference, as those of text. Default: one, at <http://127.0.0.1:50054>.
+    pub upstreams: Vec<UpstreamConfig>,
+    /// The model of calls that name none. Default: the first one that can do what is asked.
+    pub default_model: Option<ModelId>,
+    /// Time between looks at the models of the upstreams; of text's and images' the shorter one holds. Default: 5s.
+    #[serde(with = "humantime_serde")]
+    pub refresh_interval: Duration,
+    /// The gateway is ready only while one of them answers. Default: false.
+    pub required: bool,
+    /// Memory that the files of clips share until their frames have all passed, in bytes; a clip that finds none left
+    /// is refused with OVERLOADED. One clip has at most 64 MiB. Default: 256 MiB.
+    pub max_held_bytes: usize,
+}
+
+/// One service that has models.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct TextUpstreamConfig {
+pub struct UpstreamConfig {
     /// How it is reached.
     pub connection: ClientConfig,
     /// The only models it is asked for; empty: all it lists. Default: empty.
@@ -145,6 +167,7 @@ impl Default for Config {
             },
             telemetry: TelemetryConfig::default(),
             text: TextConfig::default(),
+            image: ImageConfig::default(),
             moderation: ModerationConfig::default(),
             policy: PolicyConfig::default(),
             auth: AuthConfig::default(),
@@ -155,12 +178,31 @@ impl Default for Config {
 
 impl Default for TextConfig {
     fn default() -> Self {
-        let connection = ClientConfig::to("http://127.0.0.1:50052");
         Self {
-            upstreams: vec![TextUpstreamConfig { connection, models: Vec::new() }],
+            upstreams: vec![UpstreamConfig::to("http://127.0.0.1:50052")],
             default_model: None,
             refresh_interval: Duration::from_secs(5),
+            required: true,
         }
+    }
+}
+
+impl Default for ImageConfig {
+    fn default() -> Self {
+        Self {
+            upstreams: vec![UpstreamConfig::to("http://127.0.0.1:50054")],
+            default_model: None,
+            refresh_interval: Duration::from_secs(5),
+            required: false,
+            max_held_bytes: 256 << 20,
+        }
+    }
+}
+
+impl UpstreamConfig {
+    /// The defaults with this endpoint.
+    pub fn to(endpoint: impl Into<String>) -> Self {
+        Self { connection: ClientConfig::to(endpoint), models: Vec::new() }
     }
 }
 

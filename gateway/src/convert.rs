@@ -18,37 +18,23 @@ use crate::{
 
 /// A model as an upstream lists it; `None` for a name that is none of ours.
 pub(crate) fn listing(model: common::Model) -> Option<Listing> {
-    let tasks = model.tasks();
-    let tasks = tasks.filter_map(|task| match task {
+    let task = |task| match task {
         common::ModelTask::TextGeneration => Some(Task::Generate),
         common::ModelTask::TextEmbedding => Some(Task::Embed),
+        common::ModelTask::ImageGeneration => Some(Task::GenerateImage),
+        common::ModelTask::VideoGeneration => Some(Task::GenerateVideo),
+        common::ModelTask::ImageExploration => Some(Task::ExploreImages),
+        common::ModelTask::ImageEmbedding => Some(Task::EmbedImage),
+        common::ModelTask::ImageClassification => Some(Task::ClassifyImage),
+        common::ModelTask::ImageUpscaling => Some(Task::UpscaleImage),
+        common::ModelTask::StyleTransfer => Some(Task::TransferStyle),
         common::ModelTask::Unspecified => None,
-    });
-    Some(Listing {
-        tasks: tasks.collect(),
-        reference: model_ref(&model.id, &model.revision)?,
-        context_length: model.context_length,
-        vocabulary_size: model.vocabulary_size,
-        embedding_dimensions: model.embedding_dimensions,
-        license: model.license,
-    })
-}
-
-/// A model as callers see it.
-pub(crate) fn model(listing: Listing) -> common::Model {
-    let task = |task: Task| match task {
-        Task::Generate => common::ModelTask::TextGeneration,
-        Task::Embed => common::ModelTask::TextEmbedding,
     };
-    common::Model {
-        id: listing.reference.id.into(),
-        revision: listing.reference.revision.into(),
-        tasks: listing.tasks.into_iter().map(|of| task(of).into()).collect(),
-        context_length: listing.context_length,
-        vocabulary_size: listing.vocabulary_size,
-        embedding_dimensions: listing.embedding_dimensions,
-        license: listing.license,
-    }
+    Some(Listing {
+        reference: model_ref(&model.id, &model.revision)?,
+        tasks: model.tasks().filter_map(task).collect(),
+        description: model,
+    })
 }
 
 /// What a moderation service measured. Categories this version does not know are left out: no policy can name them.

@@ -27,8 +27,8 @@ use atelier_rpc::{Listeners, Readiness, Server};
 use tokio_util::task::AbortOnDropHandle;
 
 pub use config::{
-    ApiKey, AuditConfig, AuditDestination, AuthConfig, AuthMode, Config, KeyHash, ModerationConfig,
-    PolicyConfig, TextConfig, TextUpstreamConfig,
+    ApiKey, AuditConfig, AuditDestination, AuthConfig, AuthMode, Config, ImageConfig, KeyHash,
+    ModerationConfig, PolicyConfig, TextConfig, UpstreamConfig,
 };
 pub use error::GatewayError;
 
@@ -39,7 +39,7 @@ use crate::{
     policy_store::PolicyStore,
     router::Router,
     service::Gateway,
-    upstream::{ModerationPool, TextUpstream},
+    upstream::{ImageClient, ModerationPool, TextClient},
 };
 
 /// Time between tries to reach upstreams while the gateway is not ready.
@@ -47,7 +47,8 @@ const RETRY: Duration = Duration::from_millis(250);
 
 /// Builds the gateway, serves until `shutdown`, drains, and sees the last audit line written.
 ///
-/// Health is NOT_SERVING until a text service and, unless every policy fails open, a moderation service answer.
+/// Health is NOT_SERVING until a service of each required kind and, unless every policy fails open, a moderation
+/// service answer.
 ///
 /// # Errors
 /// The policy file is wrong, the audit file can't be opened, or the server can't start. Upstreams that are down are
@@ -61,34 +62,42 @@ pub async fn serve(
     metrics::describe();
     let policies = Arc::new(PolicyStore::open(config.policy.file.clone()).await?);
     let moderation = Arc::new(ModerationPool::new(&config.moderation)?);
-    let router = Arc::new(build_router(&config.text)?);
+    let text = Arc::new(Router::new(&config.text.upstreams, config.text.default_model.clone())?);
+    let image = Arc::new(Router::new(&config.image.upstreams, config.image.default_model.clone())?);
     let (audit, audit_writer) = Audit::start(&config.audit)?;
     let gateway = Gateway {
         authenticator: Authenticator::new(&config.auth)?,
         policies: Arc::clone(&policies),
-        router: Arc::clone(&router),
+        text: Arc::clone(&text),
+        image: Arc::clone(&image),
         judge: Judge { moderator: Arc::clone(&moderation) as _, audit },
         moderation: Arc::clone(&moderation),
     };
 
     let server = server.service(atelier_rpc::limited!(GatewayServiceServer::new(gateway), &config.server));
-    let watch = Watch { router, moderation, policies: Arc::clone(&policies), readiness: server.readiness() };
-    let _watching = AbortOnDropHandle::new(tokio::spawn(watch.run(config.text.refresh_interval)));
+    let watch = Watch {
+        text,
+        text_required: config.text.required,
+        image,
+        image_required: config.image.required,
+        moderation,
+        policies: Arc::clone(&policies),
+        readiness: server.readiness(),
+    };
+    let interval = config.text.refresh_interval.min(config.image.refresh_interval);
+    let _watching = AbortOnDropHandle::new(tokio::spawn(watch.run(interval)));
     let _reloading = AbortOnDropHandle::new(tokio::spawn(policies.watch(config.policy.poll_interval)));
     server.serve(listeners, shutdown).await?;
     audit_writer.finish().await;
     Ok(())
 }
 
-fn build_router(config: &TextConfig) -> Result<Router, GatewayError> {
-    let upstreams = config.upstreams.iter().map(|upstream| Ok(Arc::new(TextUpstream::new(upstream)?)));
-    let upstreams = upstreams.collect::<Result<Vec<_>, GatewayError>>()?;
-    Ok(Router { upstreams, default_model: config.default_model.clone() })
-}
-
 /// Keeps an eye on the upstreams: which models they have, and whether the gateway can do its work.
 struct Watch {
-    router: Arc<Router>,
+    text: Arc<Router<TextClient>>,
+    text_required: bool,
+    image: Arc<Router<ImageClient>>,
+    image_required: bool,
     moderation: Arc<ModerationPool>,
     policies: Arc<PolicyStore>,
     readiness: Readiness,
@@ -97,8 +106,11 @@ struct Watch {
 impl Watch {
     async fn run(self, interval: Duration) {
         loop {
-            let (text, moderation) = tokio::join!(self.router.refresh(), self.moderation.probe());
-            let ready = text && (moderation || Ruleset::always_fails_open(&self.policies.current()));
+            let (text, image, moderation) =
+                tokio::join!(self.text.refresh(), self.image.refresh(), self.moderation.probe());
+            let ready = (text || !self.text_required)
+                && (image || !self.image_required)
+                && (moderation || Ruleset::always_fails_open(&self.policies.current()));
             if ready {
                 self.readiness.ready();
             } else {

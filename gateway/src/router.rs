@@ -4,30 +4,43 @@ use std::sync::Arc;
 
 use atelier_core::{Fault, ModelId, ModelRef, Reason};
 
-use crate::upstream::{Listing, Task, TextUpstream};
+use crate::{
+    config::UpstreamConfig,
+    error::GatewayError,
+    upstream::{Listing, ModelClient, Task, Upstream, unreachable},
+};
 
-/// Knows which upstream has which model.
-pub(crate) struct Router {
+/// Knows which upstream of a kind has which model.
+pub(crate) struct Router<C> {
     /// In order of preference.
-    pub(crate) upstreams: Vec<Arc<TextUpstream>>,
-    pub(crate) default_model: Option<ModelId>,
+    upstreams: Vec<Arc<Upstream<C>>>,
+    default_model: Option<ModelId>,
 }
 
 /// Where a call can go.
-pub(crate) struct Route {
+pub(crate) struct Route<C> {
     pub(crate) model: ModelRef,
     /// Upstreams that have the model, those that answered last time first; never empty.
-    pub(crate) upstreams: Vec<Arc<TextUpstream>>,
+    pub(crate) upstreams: Vec<Arc<Upstream<C>>>,
 }
 
-impl Router {
+impl<C: ModelClient> Router<C> {
+    pub(crate) fn new(
+        upstreams: &[UpstreamConfig],
+        default_model: Option<ModelId>,
+    ) -> Result<Self, GatewayError> {
+        let upstreams = upstreams.iter().map(|upstream| Ok(Arc::new(Upstream::new(upstream)?)));
+        let upstreams = upstreams.collect::<Result<_, GatewayError>>()?;
+        Ok(Self { upstreams, default_model })
+    }
+
     /// The route for a model's name; an empty one means the default model for the task.
     ///
     /// # Errors
     /// No upstream has the model, or none has ever been reached.
-    pub(crate) fn route(&self, name: &str, task: Task) -> Result<Route, Fault> {
+    pub(crate) fn route(&self, name: &str, task: Task) -> Result<Route<C>, Fault> {
         let id = if name.is_empty() { self.default_for(task)? } else { parse(name)? };
-        let mut found: Vec<(ModelRef, Arc<TextUpstream>)> = Vec::new();
+        let mut found: Vec<(ModelRef, Arc<Upstream<C>>)> = Vec::new();
         for upstream in &self.upstreams {
             let listing = upstream.models().iter().find(|model| model.reference.id == id).cloned();
             found.extend(listing.map(|model| (model.reference, Arc::clone(upstream))));
@@ -39,9 +52,11 @@ impl Router {
                 let model = model.clone();
                 Ok(Route { model, upstreams: found.into_iter().map(|(_, upstream)| upstream).collect() })
             }
-            None if self.may_be_elsewhere(&id) => Err(unreachable()),
-            None => Err(Fault::new(Reason::ModelNotFound, "no upstream has a model of that name")
-                .with_metadata("model", id.as_str())),
+            None if self.may_be_elsewhere(&id) => Err(unreachable::<C>()),
+            None => {
+                let message = format!("no {} service has a model of that name", C::KIND);
+                Err(Fault::new(Reason::ModelNotFound, message).with_metadata("model", id.as_str()))
+            }
         }
     }
 
@@ -73,8 +88,11 @@ impl Router {
             listings.iter().filter(able).find(|l| Some(&l.reference.id) == self.default_model.as_ref());
         match preferred.or_else(|| listings.iter().find(able)) {
             Some(listing) => Ok(listing.reference.id.clone()),
-            None if listings.is_empty() => Err(unreachable()),
-            None => Err(Fault::new(Reason::ModelNotFound, "no upstream has a model for this task")),
+            // Where there is none to be reached, trying again is in vain.
+            None if listings.is_empty() && !self.upstreams.is_empty() => Err(unreachable::<C>()),
+            None => {
+                Err(Fault::new(Reason::ModelNotFound, format!("no {} service has a model for this", C::KIND)))
+            }
         }
     }
 
@@ -88,33 +106,29 @@ fn parse(name: &str) -> Result<ModelId, Fault> {
     ModelId::new(name).map_err(|_| Fault::invalid("model", "must be 1 to 128 of a-z A-Z 0-9 . _ - /"))
 }
 
-fn unreachable() -> Fault {
-    Fault::new(Reason::UpstreamUnavailable, "no text service can be reached")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::TextUpstreamConfig;
+    use crate::upstream::TextClient;
 
     fn listing(id: &str, task: Task) -> Listing {
         let reference =
             ModelRef { id: ModelId::new(id).unwrap(), revision: atelier_core::Revision::new("abc").unwrap() };
-        Listing { reference, tasks: vec![task], ..Listing::default_for_test() }
+        Listing { reference, tasks: vec![task], description: Default::default() }
     }
 
-    fn upstream(listings: Option<Vec<Listing>>, only: &[&str]) -> Arc<TextUpstream> {
+    fn upstream(listings: Option<Vec<Listing>>, only: &[&str]) -> Arc<Upstream<TextClient>> {
         let models = only.iter().map(|id| ModelId::new(id).unwrap()).collect();
-        let upstream = TextUpstream::new(&TextUpstreamConfig { models, ..Default::default() }).unwrap();
+        let upstream = Upstream::new(&UpstreamConfig { models, ..Default::default() }).unwrap();
         upstream.learn(listings);
         Arc::new(upstream)
     }
 
-    fn router(upstreams: Vec<Arc<TextUpstream>>, default: Option<&str>) -> Router {
+    fn router(upstreams: Vec<Arc<Upstream<TextClient>>>, default: Option<&str>) -> Router<TextClient> {
         Router { upstreams, default_model: default.map(|id| ModelId::new(id).unwrap()) }
     }
 
-    fn reason(result: Result<Route, Fault>) -> Reason {
+    fn reason(result: Result<Route<TextClient>, Fault>) -> Reason {
         result.err().unwrap().reason()
     }
 
@@ -147,7 +161,7 @@ mod tests {
         let models =
             vec![listing("e", Task::Embed), listing("g1", Task::Generate), listing("g2", Task::Generate)];
         let up = upstream(Some(models), &[]);
-        let id = |router: &Router, task| router.route("", task).unwrap().model.id.to_string();
+        let id = |router: &Router<TextClient>, task| router.route("", task).unwrap().model.id.to_string();
         let router_with = router(vec![Arc::clone(&up)], Some("g2"));
         assert_eq!(id(&router_with, Task::Generate), "g2");
         assert_eq!(id(&router_with, Task::Embed), "e");
@@ -156,6 +170,13 @@ mod tests {
             reason(router(vec![upstream(None, &[])], None).route("", Task::Embed)),
             Reason::UpstreamUnavailable
         );
+    }
+
+    #[tokio::test]
+    async fn without_upstreams_no_model_is_found_and_no_retry_is_asked_for() {
+        let router = router(Vec::new(), None);
+        assert_eq!(reason(router.route("", Task::Generate)), Reason::ModelNotFound);
+        assert_eq!(reason(router.route("a", Task::Generate)), Reason::ModelNotFound);
     }
 
     #[tokio::test]

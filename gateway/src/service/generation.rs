@@ -85,7 +85,7 @@ struct Answer {
 async fn begin(gateway: &Gateway, admitted: Admitted, ask: Ask) -> Result<Answer, Fault> {
     let since = Instant::now();
     ask.prompt.check()?;
-    let route = gateway.router.route(&ask.model, Task::Generate)?;
+    let route = gateway.text.route(&ask.model, Task::Generate)?;
     let call = Arc::new(admitted.into_call(Some(route.model.clone())));
     let input = request_filter::check(&gateway.judge, &call, &ask.prompt.turns()).await?;
     let seed = ask.generation.as_ref().and_then(|generation| generation.seed).unwrap_or_default();
@@ -122,7 +122,7 @@ impl Prompt {
 
     async fn send(
         self,
-        route: &Route,
+        route: &Route<TextClient>,
         context: &atelier_rpc::CallContext,
         generation: Option<text::GenerationConfig>,
     ) -> Result<Pieces<text::Completion>, Fault> {

@@ -2,6 +2,7 @@
 
 mod check;
 mod generation;
+mod image;
 mod models;
 mod moderation;
 mod text;
@@ -20,14 +21,15 @@ use crate::{
     judge::{Call, Judge},
     policy_store::PolicyStore,
     router::Router,
-    upstream::ModerationPool,
+    upstream::{ImageClient, ModerationPool, TextClient},
 };
 
 /// The gateway's service.
 pub(crate) struct Gateway {
     pub(crate) authenticator: Authenticator,
     pub(crate) policies: Arc<PolicyStore>,
-    pub(crate) router: Arc<Router>,
+    pub(crate) text: Arc<Router<TextClient>>,
+    pub(crate) image: Arc<Router<ImageClient>>,
     pub(crate) judge: Judge,
     pub(crate) moderation: Arc<ModerationPool>,
 }
@@ -77,6 +79,8 @@ macro_rules! answer {
 impl GatewayService for Gateway {
     type StreamChatStream = Answers<StreamChatResponse>;
     type StreamGenerateStream = Answers<StreamGenerateResponse>;
+    type StreamGenerateImageStream = Answers<StreamGenerateImageResponse>;
+    type GenerateVideoStream = Answers<GenerateVideoResponse>;
     type StreamEmbedStream = Answers<StreamEmbedResponse>;
     type StreamModerateTextStream = Answers<StreamModerateTextResponse>;
     type StreamModerateImageStream = Answers<StreamModerateImageResponse>;
@@ -129,6 +133,45 @@ impl GatewayService for Gateway {
         request: Request<Streaming<StreamEmbedRequest>>,
     ) -> Result<Response<Self::StreamEmbedStream>, Status> {
         answer!(text::stream_embed(self, request))
+    }
+
+    async fn generate_image(
+        &self,
+        request: Request<GenerateImageRequest>,
+    ) -> Result<Response<GenerateImageResponse>, Status> {
+        answer!(image::generate(self, request))
+    }
+
+    async fn stream_generate_image(
+        &self,
+        request: Request<StreamGenerateImageRequest>,
+    ) -> Result<Response<Self::StreamGenerateImageStream>, Status> {
+        answer!(image::stream_generate(self, request))
+    }
+
+    async fn generate_video(
+        &self,
+        request: Request<GenerateVideoRequest>,
+    ) -> Result<Response<Self::GenerateVideoStream>, Status> {
+        answer!(image::generate_video(self, request))
+    }
+
+    async fn explore(&self, request: Request<ExploreRequest>) -> Result<Response<ExploreResponse>, Status> {
+        answer!(image::explore(self, request))
+    }
+
+    async fn embed_image(
+        &self,
+        request: Request<EmbedImageRequest>,
+    ) -> Result<Response<EmbedImageResponse>, Status> {
+        answer!(image::embed(self, request))
+    }
+
+    async fn classify_image(
+        &self,
+        request: Request<ClassifyImageRequest>,
+    ) -> Result<Response<ClassifyImageResponse>, Status> {
+        answer!(image::classify(self, request))
     }
 
     async fn moderate_text(

@@ -16,7 +16,7 @@ pub(super) async fn tokenize(
 ) -> Result<api::TokenizeResponse, Fault> {
     let context = gateway.admit(&request, "Tokenize")?.context;
     let request = request.into_inner();
-    let route = gateway.router.route(&request.model, Task::Generate)?;
+    let route = gateway.text.route(&request.model, Task::Generate)?;
     let message = text::TokenizeRequest {
         model: route.model.id.to_string(),
         text: request.text,
@@ -33,7 +33,7 @@ pub(super) async fn detokenize(
 ) -> Result<api::DetokenizeResponse, Fault> {
     let context = gateway.admit(&request, "Detokenize")?.context;
     let request = request.into_inner();
-    let route = gateway.router.route(&request.model, Task::Generate)?;
+    let route = gateway.text.route(&request.model, Task::Generate)?;
     let message = text::DetokenizeRequest {
         model: route.model.id.to_string(),
         token_ids: request.token_ids,
@@ -50,7 +50,7 @@ pub(super) async fn embed(
 ) -> Result<api::EmbedResponse, Fault> {
     let context = gateway.admit(&request, "Embed")?.context;
     let request = request.into_inner();
-    let route = gateway.router.route(&request.model, Task::Embed)?;
+    let route = gateway.text.route(&request.model, Task::Embed)?;
     let message = text::EmbedRequest {
         model: route.model.id.to_string(),
         texts: request.texts,
@@ -71,7 +71,7 @@ pub(super) async fn stream_embed(
     let Some(first) = items.message().await.map_err(|status| fault_of(&status))? else {
         return Ok(stream::empty().boxed());
     };
-    let route = gateway.router.route(&first.model, Task::Embed)?;
+    let route = gateway.text.route(&first.model, Task::Embed)?;
     let default = route.model.id.to_string();
     let message = move |item: api::StreamEmbedRequest| text::StreamEmbedRequest {
         id: item.id,

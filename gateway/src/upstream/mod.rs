@@ -1,10 +1,14 @@
 //! The services behind the gateway, as typed clients.
 
+mod image;
+mod listed;
 mod moderation;
 mod text;
 
+pub(crate) use image::ImageClient;
+pub(crate) use listed::{Listing, ModelClient, Task, Upstream, call, open, unreachable};
 pub(crate) use moderation::ModerationPool;
-pub(crate) use text::{Listing, Task, TextClient, TextUpstream, call, open};
+pub(crate) use text::TextClient;
 
 use std::time::Duration;
 

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use atelier_gateway::{AuditDestination, Config, TextUpstreamConfig, serve};
+use atelier_gateway::{AuditDestination, Config, UpstreamConfig, serve};
 use atelier_proto::{
     gateway::v1::{
         ChatRequest, Completion, StreamChatRequest, Verdict, gateway_service_client::GatewayServiceClient,
@@ -80,8 +80,7 @@ impl Sandbox {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("policy.yaml"), policy).unwrap();
         let mut config = Config::default();
-        config.text.upstreams =
-            vec![TextUpstreamConfig { connection: ClientConfig::to(text_address), models: Vec::new() }];
+        config.text.upstreams = vec![UpstreamConfig::to(text_address)];
         config.moderation.upstreams = vec![ClientConfig::to(moderation_address)];
         config.policy.file = Some(folder.path().join("policy.yaml"));
         config.policy.poll_interval = Duration::from_millis(20);
