@@ -287,6 +287,7 @@ pub(crate) fn model(loaded: &LoadedModel) -> common::Model {
         vocabulary_size: count(loaded.tokenizer().vocabulary_size()),
         embedding_dimensions: count(dimensions),
         license: license.clone(),
+        image: None,
     }
 }
 

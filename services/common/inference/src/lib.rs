@@ -4,6 +4,7 @@
 //! - [`ModelStore`] and [`ModelFolder`] find a model's files and check them before anything is loaded.
 //! - [`Model`] is one loaded session; [`RunControl`] stops a run in progress.
 //! - [`Batcher`] puts a bounded queue and owner threads before any [`BatchModel`].
+//! - [`lobby`] is where calls wait for an engine that steps them, in a [`FairQueue`].
 //! - [`Decoder`] is what a text engine steps; [`OnnxDecoder`] runs it over slots of a shared KV cache.
 //!
 //! No type of `ort` leaves this crate.
@@ -13,7 +14,9 @@ mod control;
 pub mod decoder;
 mod error;
 mod home;
+pub mod lobby;
 pub mod metrics;
+mod queue;
 pub mod raw;
 mod runtime;
 mod session;
@@ -25,6 +28,7 @@ pub use control::RunControl;
 pub use decoder::{Decoder, DecoderConfig, Logits, OnnxDecoder, Row};
 pub use error::InferenceError;
 pub use home::home;
+pub use queue::FairQueue;
 pub use runtime::{Runtime, RuntimeConfig};
 pub use session::{ExecutionProvider, Model, Port, SessionConfig};
 pub use store::{FileEntry, Manifest, ModelFolder, ModelStore};

@@ -6,6 +6,7 @@ use std::{
 };
 
 use atelier_core::TenantId;
+use atelier_inference::lobby::Waiting;
 use tokio::sync::mpsc;
 
 use super::{live::ROOM, shared::Shared};
@@ -116,8 +117,7 @@ pub struct Timings {
     pub total: Duration,
 }
 
-/// Names a call within its engine.
-pub(super) type CallId = u64;
+pub(super) use atelier_inference::lobby::CallId;
 
 /// A call that waits or runs, with the way back to its caller.
 pub(super) struct Admitted {
@@ -140,6 +140,20 @@ impl Admitted {
     pub(super) fn fail(self, error: TextError) {
         // A channel has room for an end at all times; one that is closed has nobody to tell.
         let _ = self.events.try_send(Err(error));
+    }
+}
+
+impl Waiting for Admitted {
+    fn tenant(&self) -> &TenantId {
+        &self.call.tenant
+    }
+
+    fn is_abandoned(&self, now: Instant) -> bool {
+        self.has_left() || self.is_late(now)
+    }
+
+    fn expire(self) {
+        self.fail(TextError::DeadlineExceeded);
     }
 }
 

@@ -10,7 +10,6 @@
 mod call;
 mod live;
 mod metrics;
-mod queue;
 mod scheduler;
 mod shared;
 
@@ -125,7 +124,7 @@ impl Engine {
     /// Calls that hold a slot.
     #[must_use]
     pub fn slots_in_use(&self) -> usize {
-        self.0.shared.lock().slots_in_use
+        self.0.shared.lock().places_in_use
     }
 
     /// Ends all calls and the owner thread, and waits for it.
@@ -174,9 +173,9 @@ fn cycle(scheduler: &mut Scheduler, shared: &Shared) -> Cycle {
         scheduler.admit(call, &shared.meters);
     }
     state.average_hold = scheduler.average_hold();
-    state.slots_in_use = scheduler.slots_in_use();
+    state.places_in_use = scheduler.slots_in_use();
     shared.meters.queue_depth(state.queue.len());
-    shared.meters.slots_in_use(state.slots_in_use);
+    shared.meters.slots_in_use(state.places_in_use);
     let queued = state.queue.iter().filter_map(|waiting| waiting.call.deadline).min();
     drop(state);
 

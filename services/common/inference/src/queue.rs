@@ -1,4 +1,4 @@
-//! Calls that wait for a slot: bounded, and fair between tenants.
+//! Calls that wait for a place: bounded, and fair between tenants.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -6,7 +6,7 @@ use atelier_core::TenantId;
 
 /// Waiting items. Tenants take turns; the items of one tenant go in the order in which they came.
 #[derive(Debug)]
-pub(super) struct FairQueue<T> {
+pub struct FairQueue<T> {
     tenants: HashMap<TenantId, VecDeque<T>>,
     /// Tenants with something waiting; the front one goes next.
     turns: VecDeque<TenantId>,
@@ -15,20 +15,35 @@ pub(super) struct FairQueue<T> {
 }
 
 impl<T> FairQueue<T> {
-    pub(super) fn new(limit: usize) -> Self {
+    /// A queue for at most so many items.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
         Self { tenants: HashMap::new(), turns: VecDeque::new(), length: 0, limit }
     }
 
-    pub(super) fn len(&self) -> usize {
+    /// Items waiting.
+    #[must_use]
+    pub fn len(&self) -> usize {
         self.length
     }
 
-    pub(super) fn is_full(&self) -> bool {
+    /// Nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// One more would be given back.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
         self.length >= self.limit
     }
 
-    /// Gives the item back if the queue is full.
-    pub(super) fn push(&mut self, tenant: TenantId, item: T) -> Result<(), T> {
+    /// Adds an item behind those of its tenant.
+    ///
+    /// # Errors
+    /// The item itself, if the queue is full.
+    pub fn push(&mut self, tenant: TenantId, item: T) -> Result<(), T> {
         if self.is_full() {
             return Err(item);
         }
@@ -41,7 +56,8 @@ impl<T> FairQueue<T> {
         Ok(())
     }
 
-    pub(super) fn pop(&mut self) -> Option<T> {
+    /// The next item: of the tenant whose turn it is.
+    pub fn pop(&mut self) -> Option<T> {
         let tenant = self.turns.pop_front()?;
         let waiting = self.tenants.get_mut(&tenant)?;
         let item = waiting.pop_front();
@@ -55,7 +71,7 @@ impl<T> FairQueue<T> {
     }
 
     /// Takes out the items that `leaves` picks.
-    pub(super) fn take_out(&mut self, mut leaves: impl FnMut(&T) -> bool) -> Vec<T> {
+    pub fn take_out(&mut self, mut leaves: impl FnMut(&T) -> bool) -> Vec<T> {
         let mut taken = Vec::new();
         for waiting in self.tenants.values_mut() {
             let (left, stay): (VecDeque<T>, VecDeque<T>) = waiting.drain(..).partition(&mut leaves);
@@ -68,7 +84,8 @@ impl<T> FairQueue<T> {
         taken
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+    /// All items, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.tenants.values().flatten()
     }
 }
