@@ -6,10 +6,11 @@ use atelier_core::ModelRef;
 use atelier_inference::{
     BatchModel, Batcher, InferenceError, Model, ModelFolder, RunControl, Runtime, Tensor, Ticket,
 };
+use atelier_rpc::Workers;
 use ndarray::Array2;
 use serde::Deserialize;
 
-use crate::{TextError, config::ModelConfig, generation::Caller, tokens::TextTokenizer, workers::Workers};
+use crate::{TextError, config::ModelConfig, generation::Caller, tokens::TextTokenizer};
 
 /// Longest text of an encoder that does not say, in tokens: what BERT-like encoders are trained with.
 const DEFAULT_MAX_LENGTH: usize = 512;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use atelier_core::{Fault, Reason};
 use atelier_inference::InferenceError;
+use atelier_rpc::WorkError;
 
 /// A cause that only the log sees.
 type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -88,6 +89,15 @@ pub enum TextError {
     /// The model's run failed.
     #[error(transparent)]
     Inference(#[from] InferenceError),
+}
+
+impl From<WorkError> for TextError {
+    fn from(error: WorkError) -> Self {
+        match error {
+            WorkError::DeadlineExceeded => Self::DeadlineExceeded,
+            WorkError::Lost => Self::TaskLost("blocking work"),
+        }
+    }
 }
 
 impl TextError {

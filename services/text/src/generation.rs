@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use atelier_core::{ModelRef, TenantId};
 use atelier_inference::{Decoder, DecoderConfig, ModelFolder, OnnxDecoder, Row, RunControl, Runtime};
+use atelier_rpc::Workers;
 
 use crate::{
     TextError,
@@ -15,7 +16,6 @@ use crate::{
     stop::StopMatcher,
     template::{ChatTemplate, Message},
     tokens::TextTokenizer,
-    workers::Workers,
 };
 
 /// What is to be continued.

@@ -20,7 +20,6 @@ pub mod stop;
 pub mod template;
 pub mod tokens;
 mod utf8;
-mod workers;
 
 use std::{
     future::{Future, pending},
@@ -28,13 +27,12 @@ use std::{
 };
 
 use atelier_proto::text::v1::text_service_server::TextServiceServer;
-use atelier_rpc::{Listeners, Server, limited};
+use atelier_rpc::{Listeners, Server, Workers, limited};
 
 pub use config::Config;
 pub use error::TextError;
 use registry::Registry;
 use service::Text;
-use workers::Workers;
 
 /// Serves until `shutdown`, then lets calls in flight end. Models are loaded in the background; until they are, health
 /// says NOT_SERVING.

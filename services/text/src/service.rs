@@ -9,7 +9,7 @@ use std::{
 
 use atelier_core::ModelRef;
 use atelier_proto::text::v1::{self as proto, text_service_server::TextService};
-use atelier_rpc::{CallContext, status};
+use atelier_rpc::{CallContext, Workers, status};
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -19,7 +19,6 @@ use crate::{
     engine::{Event, Events, Finished},
     generation::{Caller, Prompt},
     registry::Registry,
-    workers::Workers,
 };
 
 /// Texts of one call that are on their way through tokenizer and batcher at once: enough to fill batches, few enough

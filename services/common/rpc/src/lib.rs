@@ -21,6 +21,7 @@ mod status;
 pub mod telemetry;
 mod tls;
 mod trace_context;
+mod workers;
 
 pub use cli::Cli;
 pub use config::{ClientConfig, ServerConfig, TelemetryConfig};
@@ -29,3 +30,4 @@ pub use error::RpcError;
 pub use limits::Compression;
 pub use server::{Listeners, Readiness, Server};
 pub use status::{fault_of, status};
+pub use workers::{WorkError, Workers};

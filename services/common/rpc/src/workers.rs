@@ -1,19 +1,28 @@
-//! Work that would hold up an async worker: tokenizing a megabyte takes about a second.
+//! Work that would hold up an async worker: tokenizing a megabyte or encoding a picture.
 
 use std::{sync::Arc, time::Instant};
 
 use tokio::{sync::Semaphore, task, time};
 
-use crate::TextError;
+/// Why work was not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WorkError {
+    /// The deadline passed before its turn came.
+    #[error("the deadline passed")]
+    DeadlineExceeded,
+    /// It ended without an answer: it panicked, or the process is shutting down.
+    #[error("blocking work ended without an answer")]
+    Lost,
+}
 
 /// Runs such work on blocking threads, a bounded number at a time; callers wait their turn in order.
 #[derive(Clone, Debug)]
-pub(crate) struct Workers(Arc<Semaphore>);
+pub struct Workers(Arc<Semaphore>);
 
 impl Workers {
     /// `0`: one piece of work for each processor.
     #[must_use]
-    pub(crate) fn new(at_once: usize) -> Self {
+    pub fn new(at_once: usize) -> Self {
         let processors = || std::thread::available_parallelism().map_or(1, usize::from);
         Self(Arc::new(Semaphore::new(if at_once == 0 { processors() } else { at_once })))
     }
@@ -22,25 +31,25 @@ impl Workers {
     ///
     /// # Errors
     /// The deadline passes before its turn, or it fails.
-    pub(crate) async fn run<T: Send + 'static>(
+    pub async fn run<T: Send + 'static, E: From<WorkError> + Send + 'static>(
         &self,
         deadline: Option<Instant>,
-        work: impl FnOnce() -> Result<T, TextError> + Send + 'static,
-    ) -> Result<T, TextError> {
+        work: impl FnOnce() -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E> {
         let turn = Arc::clone(&self.0).acquire_owned();
         let permit = match deadline {
             Some(deadline) => {
-                time::timeout_at(deadline.into(), turn).await.map_err(|_| TextError::DeadlineExceeded)?
+                time::timeout_at(deadline.into(), turn).await.map_err(|_| WorkError::DeadlineExceeded)?
             }
             None => turn.await,
         };
-        let permit = permit.map_err(|_| TextError::Draining)?;
+        let permit = permit.map_err(|_| WorkError::Lost)?;
         let work = task::spawn_blocking(move || {
             let result = work();
             drop(permit);
             result
         });
-        work.await.map_err(|_| TextError::TaskLost("blocking work"))?
+        work.await.map_err(|_| WorkError::Lost)?
     }
 }
 
@@ -63,7 +72,7 @@ mod tests {
                 most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                 std::thread::park_timeout(Duration::from_millis(2));
                 running.fetch_sub(1, Ordering::SeqCst);
-                Ok(n)
+                Ok::<_, WorkError>(n)
             })
         });
         let results = futures::future::join_all(jobs).await;
@@ -76,11 +85,11 @@ mod tests {
         let workers = Workers::new(1);
         let busy = workers.run(None, || {
             std::thread::park_timeout(Duration::from_millis(300));
-            Ok(())
+            Ok::<_, WorkError>(())
         });
-        let late = workers.run(Some(Instant::now() + Duration::from_millis(20)), || Ok(()));
+        let late = workers.run(Some(Instant::now() + Duration::from_millis(20)), || Ok::<_, WorkError>(()));
         let (busy, late) = futures::future::join(busy, late).await;
         assert!(busy.is_ok());
-        assert!(matches!(late, Err(TextError::DeadlineExceeded)));
+        assert!(matches!(late, Err(WorkError::DeadlineExceeded)));
     }
 }
