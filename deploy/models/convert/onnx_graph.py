@@ -20,8 +20,9 @@ EXTERNAL_THRESHOLD_BYTES = 1024
 class Graph:
     """A graph under construction; each node is named by its first output."""
 
-    def __init__(self, name):
+    def __init__(self, name, opset=OPSET, ir_version=IR_VERSION):
         self.name = name
+        self._opset, self._ir_version = opset, ir_version
         self._nodes = []
         self._constants = {}
         self._inputs = []
@@ -57,8 +58,8 @@ class Graph:
         """Writes model.onnx and, with `external_data`, model.onnx.data beside it."""
         initialisers = [numpy_helper.from_array(array, name) for name, array in self._constants.items()]
         graph = helper.make_graph(self._nodes, self.name, self._inputs, self._outputs, initialisers)
-        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, 1)]
-        model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="atelier")
+        opsets = [helper.make_opsetid("", self._opset), helper.make_opsetid(CONTRIB, 1)]
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=self._ir_version, producer_name="atelier")
         helper.set_model_props(model, {key: str(value) for key, value in metadata.items()})
         os.makedirs(folder, exist_ok=True)
         path = os.path.join(folder, "model.onnx")

@@ -1,14 +1,22 @@
 #!/usr/bin/env python3
 """Tests of the converters' building blocks. usage: test_convert.py   (in the private environment)"""
 
+import io
+import pickle
 import tempfile
 import unittest
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import onnx
 
+from efficientnet_to_onnx import CLASSES, FEATURES, STAGES, STEM_CHANNELS, EfficientNetGraph, labels
 from onnx_graph import Graph, TensorProto
 from quantise import BLOCK_SIZE, ZERO_POINT, Int8Blocks
+from torch_file import Refused, Storage, View, read_tensors
+
+TESTDATA = Path(__file__).resolve().parent / "testdata"
 
 
 class Int8BlocksTest(unittest.TestCase):
@@ -68,6 +76,138 @@ class GraphTest(unittest.TestCase):
         graph.constant("one", 1, np.float32)
         with self.assertRaises(ValueError):
             graph.constant("one", 2, np.float32)
+
+
+class TorchFileTest(unittest.TestCase):
+    """The two files of testdata are made with torch 2.6:
+
+    base = torch.arange(12, dtype=torch.float32).reshape(3, 4)
+    tensors = OrderedDict(plain=base, turned=base.t(), corner=base[1:, 2:], count=torch.tensor(7),
+                          weight=torch.nn.Parameter(torch.ones(2).half()))
+    torch.save(tensors, "zip.pth")
+    torch.save(tensors, "pickles.pth", _use_new_zipfile_serialization=False)
+    """
+
+    def test_both_layouts_give_the_tensors(self):
+        base = np.arange(12, dtype=np.float32).reshape(3, 4)
+        expected = {
+            "plain": base,
+            "turned": base.T,
+            "corner": base[1:, 2:],
+            "count": np.array(7),
+            "weight": np.ones(2, np.float16),
+        }
+        for name in ("zip.pth", "pickles.pth"):
+            with self.subTest(name):
+                found = read_tensors(TESTDATA / name)
+                self.assertEqual(list(found), list(expected))
+                for key, array in expected.items():
+                    np.testing.assert_array_equal(found[key], array)
+                    self.assertEqual(found[key].dtype, array.dtype)
+
+    def refusal(self, content):
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(content)
+            file.flush()
+            with self.assertRaises(Refused) as caught:
+                read_tensors(file.name)
+            return str(caught.exception)
+
+    def test_a_pickle_that_names_a_function_is_refused_and_not_run(self):
+        class Attack:
+            def __reduce__(self):
+                return exec, ("raise SystemExit('it ran')",)
+
+        self.assertIn("builtins.exec", self.refusal(pickle.dumps(Attack(), 4)))
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w") as archive:
+            archive.writestr("model/data.pkl", pickle.dumps({"weight": Attack()}, 4))
+        self.assertIn("builtins.exec", self.refusal(packed.getvalue()))
+
+    def test_other_files_are_refused(self):
+        self.assertIn("no file of torch.save", self.refusal(pickle.dumps(5)))
+        with zipfile.ZipFile(packed := io.BytesIO(), "w") as archive:
+            archive.writestr("readme", "nothing")
+        self.assertIn("without data.pkl", self.refusal(packed.getvalue()))
+        with zipfile.ZipFile(packed := io.BytesIO(), "w") as archive:
+            archive.writestr("model/data.pkl", pickle.dumps([1, 2]))
+        self.assertIn("one dictionary", self.refusal(packed.getvalue()))
+
+    def test_a_tensor_stays_within_its_storage(self):
+        flat = np.arange(6, dtype=np.float32)
+        storage = Storage("0", flat.dtype, 6)
+        np.testing.assert_array_equal(View(storage, 1, (2, 2), (3, 1)).array(flat), [[1, 2], [4, 5]])
+        outside = [(2, (2, 2), (3, 1)), (0, (7,), (1,)), (-1, (1,), (1,)), (3, (2,), (-1,)), (0, (2,), ())]
+        for offset, shape, strides in outside:
+            with self.subTest(shape=shape, strides=strides), self.assertRaises(Refused):
+                View(storage, offset, shape, strides).array(flat)
+
+
+class EfficientNetTest(unittest.TestCase):
+    def tensors(self):
+        random = np.random.default_rng(7)
+        tensors = {}
+
+        def layer(name, norm, channels, inputs, kernel):
+            tensors[f"{name}.weight"] = random.normal(size=(channels, inputs, kernel, kernel))
+            for part in ("weight", "bias", "running_mean", "running_var"):
+                tensors[f"{norm}.{part}"] = random.uniform(0.5, 1, channels)
+            tensors[f"{norm}.num_batches_tracked"] = np.array(1)
+
+        layer("_conv_stem", "_bn0", STEM_CHANNELS, 3, 3)
+        channels, index = STEM_CHANNELS, 0
+        for stage in STAGES:
+            for _ in range(stage.blocks):
+                name, width = f"_blocks.{index}", channels * stage.expansion
+                if stage.expansion > 1:
+                    layer(f"{name}._expand_conv", f"{name}._bn0", width, channels, 1)
+                layer(f"{name}._depthwise_conv", f"{name}._bn1", width, 1, stage.kernel)
+                layer(f"{name}._project_conv", f"{name}._bn2", stage.channels, width, 1)
+                channels, index = stage.channels, index + 1
+        layer("_conv_head", "_bn1", FEATURES, channels, 1)
+        tensors["_fc.weight"] = random.normal(size=(CLASSES, FEATURES))
+        tensors["_fc.bias"] = random.normal(size=CLASSES)
+        return tensors
+
+    def test_the_graph_is_valid_in_every_shape_and_the_same_each_time(self):
+        contents = []
+        for _ in range(2):
+            network = EfficientNetGraph(self.tensors())
+            network.build()
+            with tempfile.TemporaryDirectory() as folder:
+                network.save(folder)
+                onnx.checker.check_model(f"{folder}/model.onnx", full_check=True)
+                contents.append(Path(folder, "model.onnx").read_bytes())
+        self.assertEqual(*contents)
+        model = onnx.load_from_string(contents[0])
+        self.assertEqual([output.name for output in model.graph.output], ["probabilities", "features"])
+        self.assertEqual(next(opset.version for opset in model.opset_import if not opset.domain), 17)
+
+    def test_a_folded_convolution_is_the_convolution_and_its_norm(self):
+        tensors = self.tensors()
+        network = EfficientNetGraph(tensors)
+        network.build()
+        with tempfile.TemporaryDirectory() as folder:
+            network.save(folder)
+            model = onnx.load(f"{folder}/model.onnx")
+        folded = {constant.name: onnx.numpy_helper.to_array(constant) for constant in model.graph.initializer}
+        patch = np.random.default_rng(8).normal(size=(3, 3, 3))
+        plain = (tensors["_conv_stem.weight"] * patch).sum((1, 2, 3))
+        mean, variance = tensors["_bn0.running_mean"], tensors["_bn0.running_var"]
+        expected = (plain - mean) / np.sqrt(variance + 1e-3) * tensors["_bn0.weight"] + tensors["_bn0.bias"]
+        found = (folded["_conv_stem.weight"] * patch).sum((1, 2, 3)) + folded["_conv_stem.bias"]
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+    def test_weights_of_another_network_are_refused(self):
+        with self.assertRaises(ValueError):
+            EfficientNetGraph({**self.tensors(), "_blocks.16._expand_conv.weight": np.zeros(1)}).build()
+
+    def test_labels_are_imagenets_in_its_order(self):
+        names = labels()
+        self.assertEqual(len(names), CLASSES)
+        known = {0: "tench", 7: "rooster", 207: "Golden Retriever", 281: "tabby cat", 282: "tiger cat"}
+        known |= {504: "coffee mug", 763: "revolver", 817: "sports car", 954: "banana", 999: "toilet paper"}
+        self.assertEqual({index: names[index] for index in known}, known)
 
 
 if __name__ == "__main__":
