@@ -12,8 +12,14 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// Tasks a model can be for; the services look for these words.
-const TASKS: [&str; 4] =
-    ["text-generation", "text-embedding", "text-classification-heads", "image-classification"];
+const TASKS: [&str; 6] = [
+    "text-generation",
+    "text-embedding",
+    "text-classification-heads",
+    "image-classification",
+    "image-understanding",
+    "image-upscaling",
+];
 
 /// The whole file.
 #[derive(Debug, Deserialize)]

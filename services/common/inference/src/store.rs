@@ -24,7 +24,7 @@ const MANIFEST: &str = "atelier.json";
 pub struct Manifest {
     /// Name by which callers ask for the model.
     pub id: ModelId,
-    /// What it is for: `text-generation`, `text-embedding`, `text-classification-heads` or `image-classification`.
+    /// What it is for, as `deploy/models/models.toml` says: `text-generation`, `image-understanding` and so on.
     pub task: String,
     /// SPDX identifier of its licence.
     #[serde(default)]
