@@ -1,8 +1,8 @@
-"""Writes what the default image classifier says of four small pictures: python understanding.py
+"""Writes what the default image classifier says of three small pictures: python understanding.py
 
 Two are photographs that scikit-image carries, made smaller: `chelsea` by Stéfan van der Walt and `coffee` by Rachel
-Michetti, both given to the public domain (CC0). The other two are drawn, and lie with the moderation service's. All are
-PNG: JPEG decoders differ by enough to move the scores.
+Michetti, both given to the public domain (CC0). The third is drawn, and lies with the moderation service's. All are PNG
+without transparency: JPEG decoders differ by enough to move the scores.
 
 The preparation is written out with numpy and Pillow and the model is run by ONNX Runtime's Python package; the service
 has its own and must agree with it. Needs numpy==2.4.6, onnxruntime==1.32.0, pillow==13.0.0, scikit-image==0.26.0.
@@ -20,7 +20,7 @@ from skimage import data
 
 HERE = Path(__file__).resolve().parent
 PHOTOGRAPHS = {"cat.png": data.chelsea, "coffee.png": data.coffee}
-DRAWINGS = ["../moderation/images/shapes.png", "../moderation/images/noise.png"]
+DRAWINGS = ["../moderation/images/shapes.png"]
 MODEL = "efficientnet-lite0"
 LARGEST_SIDE, COLOURS = 320, 64
 RESIZED, CROP = 256, 224
@@ -32,11 +32,10 @@ PROBABILITY_TOLERANCE, FEATURE_TOLERANCE, SMALLEST_COSINE = 0.03, 0.03, 0.995
 
 
 def prepare(image: Image.Image) -> np.ndarray:
-    """A picture as the classifier takes it: the shorter side to 256, the middle 224 x 224 of that; alpha is dropped."""
+    """A picture as the classifier takes it: the shorter side to 256, the middle 224 x 224 of that, as planes."""
     image = image.convert("RGB")
-    width, height = image.size
-    shorter = min(width, height)
-    width, height = width * RESIZED // shorter, height * RESIZED // shorter
+    shorter = min(image.size)
+    width, height = (int(side * RESIZED / shorter + 0.5) for side in image.size)
     left, top = (width - CROP) // 2, (height - CROP) // 2
     scaled = image.resize((width, height), Image.Resampling.BICUBIC).crop((left, top, left + CROP, top + CROP))
     return ((np.asarray(scaled, np.float32) - MEAN) / DEVIATION).transpose(2, 0, 1)
