@@ -3,13 +3,15 @@
 use std::{sync::Arc, time::Instant};
 
 use atelier_core::{Fault, ModelRef, Reason};
-use atelier_policy::{Outcome, Policy, Stage, Verdict};
+use atelier_policy::{Medium, Outcome, Policy, Stage, Verdict};
 use atelier_rpc::CallContext;
+use bytes::Bytes;
 
 use crate::{
-    audit::{Audit, Decision},
+    audit::{Audit, Decision, Part},
     metrics,
     moderator::{Content, Measurement, Moderator, Scores},
+    picture::Picture,
 };
 
 /// What all decisions about one call have in common.
@@ -31,6 +33,24 @@ pub(crate) struct Judged {
     pub(crate) detectors: Vec<ModelRef>,
 }
 
+/// What is decided about piece by piece.
+struct Pieces {
+    stage: Stage,
+    part: Option<Part>,
+    content: Content,
+    /// SHA-256 and length of each.
+    prints: Vec<(String, usize)>,
+}
+
+/// What becomes of the pieces behind one that does not pass.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Behind {
+    /// They don't leave either.
+    Dropped,
+    /// They are decided about on their own.
+    Judged,
+}
+
 /// Decides about content.
 #[derive(Clone)]
 pub(crate) struct Judge {
@@ -47,13 +67,15 @@ impl Judge {
         content: Content,
         everything: bool,
     ) -> Result<Judged, Fault> {
-        let (hash, bytes) = fingerprint(&content);
+        let medium = content.medium();
+        let (content_sha256, content_bytes) = fingerprint(&content);
         let measurement = self.measure(call, stage, content, everything).await?;
         let (verdict, scores, detectors) = match measurement {
-            None => (call.policy.judge_unmeasured(stage), Scores::default(), Vec::new()),
+            None => (call.policy.judge_unmeasured(stage, medium), Scores::default(), Vec::new()),
             Some(Measurement { items, detectors }) => {
-                let each =
-                    items.iter().map(|scores| call.policy.judge(stage, &scores.pairs(), &scores.unsupported));
+                let judge =
+                    |scores: &Scores| call.policy.judge(stage, medium, &scores.pairs(), &scores.unsupported);
+                let each = items.iter().map(judge);
                 let verdict =
                     each.reduce(|all, next| all.join(&next)).unwrap_or_else(|| Verdict::allow(stage));
                 let scores = items.into_iter().reduce(Scores::join).unwrap_or_default();
@@ -61,8 +83,8 @@ impl Judge {
             }
         };
         let judged = Judged { verdict, scores, detectors };
-        self.write(call, &judged, Decision { window: None, content_sha256: hash, content_bytes: bytes })
-            .await?;
+        let decision = Decision { window: None, part: None, content_sha256, content_bytes };
+        self.write(call, &judged, decision).await?;
         Ok(judged)
     }
 
@@ -73,18 +95,50 @@ impl Judge {
         windows: Vec<String>,
         first: u32,
     ) -> Result<Vec<Judged>, Fault> {
-        let stage = Stage::Output;
-        let prints: Vec<_> = windows.iter().map(|window| fingerprint_of([window.as_str()])).collect();
-        let count = windows.len();
-        let measurement = self.measure(call, stage, Content::Texts(windows), false).await?;
+        let prints = windows.iter().map(|window| fingerprint_of([window.as_str()])).collect();
+        let pieces = Pieces { stage: Stage::Output, part: None, content: Content::Texts(windows), prints };
+        self.each(call, pieces, first, Behind::Dropped).await
+    }
+
+    /// A decision about each picture; `first` is the number of the first one.
+    pub(crate) async fn pictures(
+        &self,
+        call: &Call,
+        stage: Stage,
+        part: Part,
+        pictures: &[Picture],
+        first: u32,
+    ) -> Result<Vec<Judged>, Fault> {
+        let mut prints = Vec::with_capacity(pictures.len());
+        for picture in pictures {
+            prints.push(picture.fingerprint().await?);
+        }
+        let content = Content::Images(pictures.iter().map(Picture::measured).collect());
+        let behind = match part {
+            Part::Frame => Behind::Dropped,
+            Part::Picture | Part::Preview | Part::Sheet => Behind::Judged,
+        };
+        self.each(call, Pieces { stage, part: Some(part), content, prints }, first, behind).await
+    }
+
+    async fn each(
+        &self,
+        call: &Call,
+        pieces: Pieces,
+        first: u32,
+        behind: Behind,
+    ) -> Result<Vec<Judged>, Fault> {
+        let Pieces { stage, part, content, prints } = pieces;
+        let (count, medium) = (content.len(), content.medium());
+        let measurement = self.measure(call, stage, content, false).await?;
         let decided: Vec<Judged> = match measurement {
             None => {
-                let verdict = call.policy.judge_unmeasured(stage);
+                let verdict = call.policy.judge_unmeasured(stage, medium);
                 vec![Judged { verdict, scores: Scores::default(), detectors: Vec::new() }; count]
             }
             Some(Measurement { items, detectors }) => {
                 let decide = |scores: Scores| Judged {
-                    verdict: call.policy.judge(stage, &scores.pairs(), &scores.unsupported),
+                    verdict: call.policy.judge(stage, medium, &scores.pairs(), &scores.unsupported),
                     scores,
                     detectors: detectors.clone(),
                 };
@@ -92,9 +146,9 @@ impl Judge {
             }
         };
         for ((judged, (content_sha256, content_bytes)), window) in decided.iter().zip(prints).zip(first..) {
-            let decision = Decision { window: Some(window), content_sha256, content_bytes };
+            let decision = Decision { window: Some(window), part, content_sha256, content_bytes };
             self.write(call, judged, decision).await?;
-            if judged.verdict.outcome() != Outcome::Pass {
+            if behind == Behind::Dropped && judged.verdict.outcome() != Outcome::Pass {
                 // What follows is neither sent nor decided about.
                 break;
             }
@@ -110,15 +164,14 @@ impl Judge {
         content: Content,
         everything: bool,
     ) -> Result<Option<Measurement>, Fault> {
-        let items = match &content {
-            Content::Texts(texts) => texts.len(),
-            Content::Image(_) => 1,
-        };
-        if items == 0 || (!everything && !call.policy.judges(stage)) {
-            // Nothing to measure, or nothing it would matter for: an empty measurement of an empty policy.
-            return Ok(Some(Measurement::default()));
+        let (items, medium) = (content.len(), content.medium());
+        if items == 0 || (!everything && !call.policy.judges(stage, medium)) {
+            // Nothing to measure, or nothing it would matter for: empty measurements for an empty policy.
+            return Ok(Some(Measurement { items: vec![Scores::default(); items], detectors: Vec::new() }));
         }
-        let categories = if everything { Vec::new() } else { call.policy.categories(stage).collect() };
+        let categories =
+            if everything { Vec::new() } else { call.policy.categories(stage, medium).collect() };
+        let from_caller = stage == Stage::Input && medium == Medium::Image;
         let since = Instant::now();
         let measured = self.moderator.measure(&call.context, content, categories).await;
         metrics::measured(stage.as_str(), since);
@@ -133,9 +186,9 @@ impl Judge {
             Err(_) if call.context.remaining().is_some_and(|left| left.is_zero()) => {
                 Err(Fault::new(Reason::DeadlineExceeded, "the deadline passed"))
             }
-            // A caller who has content judged and nothing else is told what is wrong with it. Elsewhere the gateway has
-            // made the request, and a complaint about it is one more way not to get a measurement.
-            Err(fault) if everything && is_about_content(&fault) => Err(fault),
+            // Who has content judged and nothing else, or sends a picture, is told what is wrong with it. Elsewhere the
+            // gateway has made the request, and a complaint about it is one more way not to get a measurement.
+            Err(fault) if (everything || from_caller) && is_about_content(&fault) => Err(fault),
             Err(fault) => {
                 let request_id = call.context.request_id.as_str();
                 tracing::warn!(request_id, stage = stage.as_str(), ?fault, "content could not be measured");
@@ -148,6 +201,20 @@ impl Judge {
     async fn write(&self, call: &Call, judged: &Judged, decision: Decision) -> Result<(), Fault> {
         metrics::verdict(&judged.verdict);
         self.audit.decision(call, judged, decision).await
+    }
+}
+
+impl Judged {
+    /// The same content, looked at once more.
+    pub(crate) fn join(mut self, other: Self) -> Self {
+        self.verdict = self.verdict.join(&other.verdict);
+        self.scores = self.scores.join(other.scores);
+        for detector in other.detectors {
+            if !self.detectors.contains(&detector) {
+                self.detectors.push(detector);
+            }
+        }
+        self
     }
 }
 
@@ -187,7 +254,10 @@ fn is_about_content(fault: &Fault) -> bool {
 fn fingerprint(content: &Content) -> (String, usize) {
     match content {
         Content::Texts(texts) => fingerprint_of(texts.iter().map(String::as_str)),
-        Content::Image(bytes) => (atelier_core::ContentHash::of(bytes).to_string(), bytes.len()),
+        Content::Images(images) => {
+            let bytes = images.iter().map(Bytes::len).sum();
+            (atelier_core::ContentHash::of(&images.concat()).to_string(), bytes)
+        }
     }
 }
 

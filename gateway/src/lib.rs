@@ -1,8 +1,8 @@
 //! The gateway: routes calls, moderates both directions under a policy, keeps the audit trail.
 //!
 //! A generating call goes from `service` (who asks, which model) through `request_filter` (may the prompt pass?) and
-//! `router` (who has the model?) to an `upstream`, and its text comes back through `response_filter` (may this window
-//! pass?). Both filters ask `judge`, which measures, decides by policy and writes the decision to `audit`.
+//! `router` (who has the model?) to an `upstream`, and what was made comes back through `response_filter` (may this
+//! window, this picture, this frame pass?). Both filters ask `judge`, which measures, decides by policy and writes the decision to `audit`.
 
 mod audit;
 mod auth;
@@ -12,6 +12,7 @@ mod error;
 mod judge;
 mod metrics;
 mod moderator;
+mod picture;
 mod policy_store;
 mod request_filter;
 mod response_filter;
@@ -37,6 +38,7 @@ use crate::{
     auth::Authenticator,
     judge::Judge,
     policy_store::PolicyStore,
+    response_filter::clip::FileMemory,
     router::Router,
     service::Gateway,
     upstream::{ImageClient, ModerationPool, TextClient},
@@ -72,6 +74,7 @@ pub async fn serve(
         image: Arc::clone(&image),
         judge: Judge { moderator: Arc::clone(&moderation) as _, audit },
         moderation: Arc::clone(&moderation),
+        files: FileMemory::new(config.image.max_held_bytes),
     };
 
     let server = server.service(atelier_rpc::limited!(GatewayServiceServer::new(gateway), &config.server));

@@ -1,6 +1,7 @@
 //! What the gateway wants to know about content, and from whom.
 
 use atelier_core::{CategoryId, Fault, ModelRef};
+use atelier_policy::Medium;
 use atelier_rpc::CallContext;
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -10,8 +11,25 @@ use futures::future::BoxFuture;
 pub(crate) enum Content {
     /// Texts, each measured on its own.
     Texts(Vec<String>),
-    /// A picture, encoded.
-    Image(Bytes),
+    /// Pictures, encoded, each measured on its own.
+    Images(Vec<Bytes>),
+}
+
+impl Content {
+    /// Number of items.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Texts(texts) => texts.len(),
+            Self::Images(images) => images.len(),
+        }
+    }
+
+    pub(crate) fn medium(&self) -> Medium {
+        match self {
+            Self::Texts(_) => Medium::Text,
+            Self::Images(_) => Medium::Image,
+        }
+    }
 }
 
 /// Measures content.

@@ -60,7 +60,12 @@ impl<C: ModelClient> Router<C> {
         }
     }
 
-    /// Every model, by id; of models that several upstreams have, the preferred upstream's.
+    /// Whether the configuration says that this is the model of calls that name none.
+    pub(crate) fn is_default(&self, id: &ModelId) -> bool {
+        self.default_model.as_ref() == Some(id)
+    }
+
+    /// Every model; of models that several upstreams have, the preferred upstream's.
     pub(crate) fn listings(&self) -> Vec<Listing> {
         let mut all: Vec<Listing> = Vec::new();
         for upstream in &self.upstreams {

@@ -13,9 +13,10 @@ use crate::{
     action::Action,
     error::{PolicyError, Violation},
     file::{
-        Categories, Entries, Failure, File, Mode, OutputSection, PolicySection, TenantSection, WindowSection,
+        Categories, Entries, Failure, File, Mode, OutputSection, PolicySection, Previewing, TenantSection,
+        WindowSection,
     },
-    policy::{FailureMode, OutputMode, Policy, Thresholds, Window},
+    policy::{FailureMode, OutputMode, Policy, Previews, Rules, Thresholds, Window},
     ruleset::Ruleset,
 };
 
@@ -59,23 +60,36 @@ impl Found {
 
     fn policy(&mut self, name: String, section: PolicySection) -> (String, Arc<Policy>) {
         let key = format!("policies.{name}");
-        let OutputSection { mode, window, categories } = section.output;
+        let OutputSection { mode, window, categories, images } = section.output;
+        let input = section.input;
         let policy = Policy {
             on_moderation_failure: match section.on_moderation_failure {
                 Failure::FailClosed => FailureMode::FailClosed,
                 Failure::FailOpen => FailureMode::FailOpen,
             },
-            input: self.thresholds(&format!("{key}.input.categories"), section.input.categories),
-            output: self.thresholds(&format!("{key}.output.categories"), categories),
+            input: self.rules(&format!("{key}.input"), input.categories, input.images.categories),
+            output: self.rules(&format!("{key}.output"), categories, images.categories),
             output_mode: match mode {
                 Mode::Buffer => OutputMode::Buffer,
                 Mode::Windowed => OutputMode::Windowed,
                 Mode::StreamFirst => OutputMode::StreamFirst,
             },
             window: window.map_or_else(Window::default, |w| self.window(&format!("{key}.output.window"), w)),
+            previews: match images.previews {
+                Previewing::Judged => Previews::Judged,
+                Previewing::Withheld => Previews::Withheld,
+            },
             name: name.clone(),
         };
         (name, Arc::new(policy))
+    }
+
+    /// The thresholds of a stage; those of pictures take the place of text's, category by category.
+    fn rules(&mut self, key: &str, categories: Categories, of_images: Categories) -> Rules {
+        let text = self.thresholds(&format!("{key}.categories"), categories);
+        let mut image = text.clone();
+        image.extend(self.thresholds(&format!("{key}.images.categories"), of_images));
+        Rules { text, image }
     }
 
     fn thresholds(&mut self, key: &str, categories: Categories) -> Thresholds {

@@ -52,6 +52,16 @@ pub(crate) type Categories = Entries<Spanned<Entries<Spanned<f32>>>>;
 #[serde(deny_unknown_fields)]
 pub(crate) struct InputSection {
     pub(crate) categories: Categories,
+    #[serde(default)]
+    pub(crate) images: InputImagesSection,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct InputImagesSection {
+    /// In place of those of text.
+    #[serde(default)]
+    pub(crate) categories: Categories,
 }
 
 #[derive(Deserialize)]
@@ -61,6 +71,26 @@ pub(crate) struct OutputSection {
     pub(crate) mode: Mode,
     pub(crate) window: Option<WindowSection>,
     pub(crate) categories: Categories,
+    #[serde(default)]
+    pub(crate) images: OutputImagesSection,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OutputImagesSection {
+    #[serde(default)]
+    pub(crate) previews: Previewing,
+    /// In place of those of text.
+    #[serde(default)]
+    pub(crate) categories: Categories,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Previewing {
+    #[default]
+    Judged,
+    Withheld,
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]

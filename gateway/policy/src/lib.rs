@@ -14,6 +14,6 @@ mod verdict;
 
 pub use action::Action;
 pub use error::{PolicyError, Violation};
-pub use policy::{FailureMode, OutputMode, Policy, Stage, Window};
+pub use policy::{FailureMode, Medium, OutputMode, Policy, Previews, Stage, Window};
 pub use ruleset::{Ruleset, UnknownTenant};
 pub use verdict::{Finding, Outcome, Verdict};

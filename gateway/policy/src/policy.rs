@@ -29,6 +29,24 @@ impl Stage {
     }
 }
 
+/// What content is made of: detectors differ, and so may thresholds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Medium {
+    /// Words.
+    Text,
+    /// Pixels.
+    Image,
+}
+
+/// What becomes of previews of pictures that are still being made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Previews {
+    /// They are judged as pictures are.
+    Judged,
+    /// They don't leave.
+    Withheld,
+}
+
 /// What becomes of content that can't be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FailureMode {
@@ -75,10 +93,18 @@ impl Default for Window {
 pub struct Policy {
     pub(crate) name: String,
     pub(crate) on_moderation_failure: FailureMode,
-    pub(crate) input: Thresholds,
-    pub(crate) output: Thresholds,
+    pub(crate) input: Rules,
+    pub(crate) output: Rules,
     pub(crate) output_mode: OutputMode,
     pub(crate) window: Window,
+    pub(crate) previews: Previews,
+}
+
+/// The thresholds of a stage.
+#[derive(Clone, Debug)]
+pub(crate) struct Rules {
+    pub(crate) text: Thresholds,
+    pub(crate) image: Thresholds,
 }
 
 /// The score from which on each action applies, by category; actions mildest first.
@@ -109,15 +135,21 @@ impl Policy {
         self.window
     }
 
+    /// What becomes of previews of pictures.
+    #[must_use]
+    pub fn previews(&self) -> Previews {
+        self.previews
+    }
+
     /// The categories that matter at a stage. None: content passes there without being measured.
-    pub fn categories(&self, stage: Stage) -> impl ExactSizeIterator<Item = CategoryId> + '_ {
-        self.thresholds(stage).keys().copied()
+    pub fn categories(&self, stage: Stage, medium: Medium) -> impl ExactSizeIterator<Item = CategoryId> + '_ {
+        self.thresholds(stage, medium).keys().copied()
     }
 
     /// Whether anything is measured at a stage.
     #[must_use]
-    pub fn judges(&self, stage: Stage) -> bool {
-        !self.thresholds(stage).is_empty()
+    pub fn judges(&self, stage: Stage, medium: Medium) -> bool {
+        !self.thresholds(stage, medium).is_empty()
     }
 
     /// What becomes of content with these scores.
@@ -125,9 +157,15 @@ impl Policy {
     /// Of several scores of one category the highest counts. A score that is not a number counts as 1. A
     /// category that is neither scored nor in `unsupported` was not measured: the failure mode decides about it.
     #[must_use]
-    pub fn judge(&self, stage: Stage, scores: &[(CategoryId, f32)], unsupported: &[CategoryId]) -> Verdict {
+    pub fn judge(
+        &self,
+        stage: Stage,
+        medium: Medium,
+        scores: &[(CategoryId, f32)],
+        unsupported: &[CategoryId],
+    ) -> Verdict {
         let mut verdict = Verdict::allow(stage);
-        for (&category, thresholds) in self.thresholds(stage) {
+        for (&category, thresholds) in self.thresholds(stage, medium) {
             let of_category = scores.iter().filter(|(of, _)| *of == category).map(|(_, score)| *score);
             // A threshold is at most 1, so 1 reaches every one.
             let numbers = of_category.map(|score| if score.is_nan() { 1.0 } else { score });
@@ -150,18 +188,22 @@ impl Policy {
 
     /// What becomes of content that could not be measured at all.
     #[must_use]
-    pub fn judge_unmeasured(&self, stage: Stage) -> Verdict {
+    pub fn judge_unmeasured(&self, stage: Stage, medium: Medium) -> Verdict {
         let mut verdict = Verdict::allow(stage);
-        if self.judges(stage) {
+        if self.judges(stage, medium) {
             verdict.add_unmeasured(self.on_moderation_failure);
         }
         verdict
     }
 
-    fn thresholds(&self, stage: Stage) -> &Thresholds {
-        match stage {
+    fn thresholds(&self, stage: Stage, medium: Medium) -> &Thresholds {
+        let rules = match stage {
             Stage::Input => &self.input,
             Stage::Output => &self.output,
+        };
+        match medium {
+            Medium::Text => &rules.text,
+            Medium::Image => &rules.image,
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use atelier_core::{CategoryId, TenantId};
-use atelier_policy::{Action, FailureMode, Outcome, Policy, Ruleset, Stage, Verdict};
+use atelier_policy::{Action, FailureMode, Medium, Outcome, Policy, Ruleset, Stage, Verdict};
 use proptest::prelude::*;
 
 type Scores = Vec<(CategoryId, f32)>;
@@ -37,7 +37,7 @@ fn policy() -> impl Strategy<Value = Policy> {
 }
 
 fn judge(policy: &Policy, scores: &Scores) -> Verdict {
-    policy.judge(Stage::Input, scores, CategoryId::ALL)
+    policy.judge(Stage::Input, Medium::Text, scores, CategoryId::ALL)
 }
 
 proptest! {
@@ -76,17 +76,17 @@ proptest! {
 
     #[test]
     fn what_the_policy_does_not_name_is_nothing(policy in policy(), scores in scores()) {
-        let named: Vec<_> = policy.categories(Stage::Input).collect();
+        let named: Vec<_> = policy.categories(Stage::Input, Medium::Text).collect();
         let relevant: Scores = scores.iter().copied().filter(|(category, _)| named.contains(category)).collect();
         prop_assert_eq!(judge(&policy, &scores), judge(&policy, &relevant));
     }
 
     #[test]
     fn the_failure_mode_decides_what_was_not_measured(policy in policy(), mut scores in scores()) {
-        let missing = policy.categories(Stage::Input).next().unwrap();
+        let missing = policy.categories(Stage::Input, Medium::Text).next().unwrap();
         scores.retain(|(category, _)| *category != missing);
         let supported: Vec<_> = CategoryId::ALL.iter().copied().filter(|c| *c != missing).collect();
-        let verdict = policy.judge(Stage::Input, &scores, &supported);
+        let verdict = policy.judge(Stage::Input, Medium::Text, &scores, &supported);
         prop_assert!(verdict.unmeasured);
         let measured = judge(&policy, &scores);
         match policy.on_moderation_failure() {
@@ -107,7 +107,7 @@ proptest! {
         let verdict = judge(&policy, &Vec::new());
         prop_assert_eq!(verdict.action, Action::Allow);
         prop_assert!(!verdict.unmeasured);
-        prop_assert_eq!(verdict.unsupported, policy.categories(Stage::Input).collect::<Vec<_>>());
+        prop_assert_eq!(verdict.unsupported, policy.categories(Stage::Input, Medium::Text).collect::<Vec<_>>());
     }
 
     #[test]
@@ -132,8 +132,8 @@ fn a_stage_without_categories_needs_no_measurement() {
                 input: {categories: {hate: {block: 0.5}}}\n    output: {categories: {}}\n";
     let rules = Ruleset::parse(text).unwrap();
     let policy = rules.policy_of(&TenantId::default_tenant()).unwrap();
-    assert_eq!(policy.judge_unmeasured(Stage::Output).outcome(), Outcome::Pass);
-    assert_eq!(policy.judge_unmeasured(Stage::Input).outcome(), Outcome::Unavailable);
+    assert_eq!(policy.judge_unmeasured(Stage::Output, Medium::Text).outcome(), Outcome::Pass);
+    assert_eq!(policy.judge_unmeasured(Stage::Input, Medium::Text).outcome(), Outcome::Unavailable);
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn a_score_at_the_threshold_reaches_it() {
                 input: {categories: {hate: {flag: 0.5, block: 0.75}}}\n    output: {categories: {}}\n";
     let rules = Ruleset::parse(text).unwrap();
     let policy = rules.policy_of(&TenantId::default_tenant()).unwrap();
-    let action = |score| policy.judge(Stage::Input, &[(CategoryId::Hate, score)], &[]).action;
+    let action = |score| policy.judge(Stage::Input, Medium::Text, &[(CategoryId::Hate, score)], &[]).action;
     assert_eq!(
         [0.49, 0.5, 0.74, 0.75].map(action),
         [Action::Allow, Action::Flag, Action::Flag, Action::Block]

@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on fails")]
 
 use atelier_core::{CategoryId, TenantId};
-use atelier_policy::{Action, FailureMode, OutputMode, PolicyError, Ruleset, Stage};
+use atelier_policy::{Action, FailureMode, Medium, OutputMode, PolicyError, Previews, Ruleset, Stage};
 
 const GOOD: &str = "\
 version: 1
@@ -47,11 +47,14 @@ fn a_file_gives_each_tenant_its_policy() {
     assert_eq!(standard.name(), "standard");
     assert_eq!(standard.on_moderation_failure(), FailureMode::FailClosed);
     assert_eq!(standard.output_mode(), OutputMode::Windowed);
-    assert_eq!(standard.categories(Stage::Output).collect::<Vec<_>>(), [CategoryId::ViolenceGraphic]);
+    assert_eq!(
+        standard.categories(Stage::Output, Medium::Text).collect::<Vec<_>>(),
+        [CategoryId::ViolenceGraphic]
+    );
     let lax = rules.policy_of(&tenant("acme")).unwrap();
     assert_eq!((lax.name(), lax.output_mode()), ("lax", OutputMode::Buffer));
     assert_eq!((lax.window().characters, lax.window().overlap), (100, 20));
-    assert!(!lax.judges(Stage::Input));
+    assert!(!lax.judges(Stage::Input, Medium::Text));
     assert!(!rules.always_fails_open());
 }
 
@@ -176,16 +179,46 @@ fn what_is_not_yaml_is_refused() {
 }
 
 #[test]
+fn pictures_can_have_thresholds_of_their_own() {
+    let plain = Ruleset::parse(GOOD).unwrap();
+    let policy = plain.policy_of(&tenant("someone")).unwrap();
+    assert_eq!(policy.previews(), Previews::Judged);
+    let gore = [(CategoryId::ViolenceGraphic, 0.6)];
+    assert_eq!(policy.judge(Stage::Output, Medium::Image, &gore, &[]).action, Action::Block, "as text");
+
+    let text = GOOD.replace(
+        "        violence/graphic: {block: 0.5}\n",
+        "        violence/graphic: {block: 0.5}\n      images:\n        previews: withheld\n        \
+         categories: {violence/graphic: {block: 0.9}, sexual: {flag: 0.1}}\n",
+    );
+    let rules = Ruleset::parse(&text).unwrap();
+    let policy = rules.policy_of(&tenant("someone")).unwrap();
+    assert_eq!(policy.previews(), Previews::Withheld);
+    let sexual = [(CategoryId::Sexual, 0.5)];
+    let action = |medium, scores| policy.judge(Stage::Output, medium, scores, CategoryId::ALL).action;
+    assert_eq!((action(Medium::Image, &gore), action(Medium::Text, &gore)), (Action::Allow, Action::Block));
+    assert_eq!(
+        (action(Medium::Image, &sexual), action(Medium::Text, &sexual)),
+        (Action::Flag, Action::Allow)
+    );
+    assert!(!policy.categories(Stage::Output, Medium::Text).any(|category| category == CategoryId::Sexual));
+
+    let said = Ruleset::parse(&text.replace("block: 0.9", "block: 9")).unwrap_err();
+    let key = "policies.standard.output.images.categories.violence/graphic.block";
+    assert_eq!(said.violations()[0].key, key);
+}
+
+#[test]
 fn the_shipped_policy_is_valid() {
     let rules = Ruleset::parse(include_str!("../../../deploy/config/policy.yaml")).unwrap();
     let policy = rules.policy_of(&TenantId::default_tenant()).unwrap();
     assert_eq!(policy.on_moderation_failure(), FailureMode::FailClosed);
     // Everything the taxonomy has is under a rule at both stages, so a new category asks for a decision here.
-    assert_eq!(policy.categories(Stage::Input).len(), CategoryId::ALL.len());
+    assert_eq!(policy.categories(Stage::Input, Medium::Text).len(), CategoryId::ALL.len());
     let injection = [(CategoryId::PromptInjection, 1.0)];
-    assert_eq!(policy.judge(Stage::Input, &injection, CategoryId::ALL).action, Action::Block);
-    assert_eq!(policy.judge(Stage::Output, &injection, CategoryId::ALL).action, Action::Flag);
+    assert_eq!(policy.judge(Stage::Input, Medium::Text, &injection, CategoryId::ALL).action, Action::Block);
+    assert_eq!(policy.judge(Stage::Output, Medium::Text, &injection, CategoryId::ALL).action, Action::Flag);
     let scores: Vec<_> = CategoryId::ALL.iter().map(|category| (*category, 1.0)).collect();
-    assert_eq!(policy.judge(Stage::Output, &scores, &[]).action, Action::Block);
-    assert_eq!(policy.judge(Stage::Output, &[], CategoryId::ALL).action, Action::Allow);
+    assert_eq!(policy.judge(Stage::Output, Medium::Text, &scores, &[]).action, Action::Block);
+    assert_eq!(policy.judge(Stage::Output, Medium::Text, &[], CategoryId::ALL).action, Action::Allow);
 }

@@ -22,7 +22,7 @@ use tokio::{
     sync::mpsc::{self, error::TrySendError},
 };
 
-pub(crate) use record::{Decision, Left, Record};
+pub(crate) use record::{Decision, Left, Part, Record};
 pub(crate) use sink::{AuditSink, JsonLines};
 pub(crate) use writer::Writer;
 

@@ -31,9 +31,12 @@ pub(crate) struct Record {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     scores: BTreeMap<&'static str, f32>,
     detectors: Vec<ModelRef>,
-    /// Number of the window of the answer, from 0.
+    /// Number of the window of the answer, or of the picture, from 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     window: Option<u32>,
+    /// For pictures: what this one is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    part: Option<Part>,
     /// For a completion: why the answer ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     finish_reason: Option<&'static str>,
@@ -49,10 +52,25 @@ struct Finding {
     action: &'static str,
 }
 
+/// What a picture is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Part {
+    /// A finished one, or one that came from the caller.
+    Picture,
+    /// A look at one that is being made.
+    Preview,
+    /// One of a clip.
+    Frame,
+    /// Several on one sheet.
+    Sheet,
+}
+
 /// What a decision was about.
 pub(crate) struct Decision {
-    /// Number of the window of an answer.
+    /// Number of the window of an answer, or of the picture.
     pub(crate) window: Option<u32>,
+    pub(crate) part: Option<Part>,
     pub(crate) content_sha256: String,
     pub(crate) content_bytes: usize,
 }
@@ -74,6 +92,7 @@ impl Record {
             scores: scores.collect(),
             detectors: judged.detectors.clone(),
             window: decision.window,
+            part: decision.part,
             content_sha256: decision.content_sha256,
             content_bytes: decision.content_bytes,
             ..Self::of(call, "decision", &judged.verdict)
@@ -114,6 +133,7 @@ impl Record {
             scores: BTreeMap::new(),
             detectors: Vec::new(),
             window: None,
+            part: None,
             finish_reason: None,
             content_sha256: String::new(),
             content_bytes: 0,

@@ -1,8 +1,6 @@
-//! What of an answer has arrived and what has left: tokens, bytes, hash.
+//! Which tokens of an answer have arrived, and which have left with their text.
 
 use std::collections::VecDeque;
-
-use sha2::{Digest, Sha256};
 
 /// Keeps count of an answer.
 #[derive(Default)]
@@ -14,7 +12,6 @@ pub(super) struct Ledger {
     pub(super) arrived_tokens: u32,
     left_bytes: usize,
     left_tokens: u32,
-    hash: Sha256,
 }
 
 impl Ledger {
@@ -27,7 +24,6 @@ impl Ledger {
 
     /// Text leaves; gives the tokens that were written by its end.
     pub(super) fn leave(&mut self, text: &str) -> u32 {
-        self.hash.update(text);
         self.left_bytes += text.len();
         while let Some(&(end, tokens)) = self.arrived.front()
             && end <= self.left_bytes
@@ -36,16 +32,6 @@ impl Ledger {
             self.arrived.pop_front();
         }
         self.left_tokens
-    }
-
-    /// Bytes that have left.
-    pub(super) fn left_bytes(&self) -> usize {
-        self.left_bytes
-    }
-
-    /// SHA-256 in hex of what has left.
-    pub(super) fn left_sha256(&self) -> String {
-        hex::encode(self.hash.clone().finalize())
     }
 }
 
@@ -63,7 +49,6 @@ mod tests {
         assert_eq!(ledger.leave("b"), 1);
         assert_eq!(ledger.leave("cd"), 3);
         assert_eq!(ledger.leave("ef"), 4);
-        assert_eq!((ledger.left_bytes(), ledger.arrived_tokens), (6, 4));
-        assert_eq!(ledger.left_sha256(), atelier_core::ContentHash::of(b"abcdef").to_string());
+        assert_eq!(ledger.arrived_tokens, 4);
     }
 }

@@ -1,7 +1,7 @@
 //! Judging without generating.
 
 use atelier_core::{
-    ContentHash, Fault, Reason,
+    ContentHash, Fault,
     limits::{MAX_IMAGE_BYTES, MAX_TEXT_BYTES},
 };
 use atelier_policy::Outcome;
@@ -9,7 +9,7 @@ use atelier_proto::gateway::v1::{self as api, check_request::Content as Asked};
 use tonic::Request;
 
 use super::Gateway;
-use crate::{convert, moderator::Content};
+use crate::{convert, moderator::Content, request_filter::renamed};
 
 pub(super) async fn check(
     gateway: &Gateway,
@@ -31,7 +31,7 @@ pub(super) async fn check(
         }
         Some(Asked::Image(image)) => {
             let hash = ContentHash::of(&image);
-            ("image", Content::Image(image), hash)
+            ("image", Content::Images(vec![image]), hash)
         }
         None => return Err(Fault::invalid("content", "must be a text or an image")),
     };
@@ -47,12 +47,4 @@ pub(super) async fn check(
         provenance: Some(convert::provenance(&call, Vec::new(), &judged.detectors, hash.to_string())),
         scores: Some(convert::scores_message(judged.scores)),
     })
-}
-
-/// The moderation service's complaint about an item, in terms of what the caller sent.
-fn renamed(fault: Fault, field: &'static str) -> Fault {
-    match (fault.reason(), fault.violations().first()) {
-        (Reason::InvalidArgument, Some(violation)) => Fault::invalid(field, violation.description.as_str()),
-        _ => fault,
-    }
 }

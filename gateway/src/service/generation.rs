@@ -15,7 +15,7 @@ use super::{Admitted, Answers, Gateway};
 use crate::{
     convert::{self, Facts, StreamEvent},
     request_filter,
-    response_filter::{Event, Pieces, ResponseFilter},
+    response_filter::text::{Event, Pieces, ResponseFilter},
     router::Route,
     upstream::{Task, TextClient, call},
 };

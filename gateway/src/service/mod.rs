@@ -20,6 +20,7 @@ use crate::{
     auth::Authenticator,
     judge::{Call, Judge},
     policy_store::PolicyStore,
+    response_filter::clip::FileMemory,
     router::Router,
     upstream::{ImageClient, ModerationPool, TextClient},
 };
@@ -32,6 +33,8 @@ pub(crate) struct Gateway {
     pub(crate) image: Arc<Router<ImageClient>>,
     pub(crate) judge: Judge,
     pub(crate) moderation: Arc<ModerationPool>,
+    /// Where the files of clips are held.
+    pub(crate) files: FileMemory,
 }
 
 /// A caller who was let in, and the rules of the call from its beginning to its end.

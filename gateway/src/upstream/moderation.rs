@@ -122,9 +122,12 @@ impl Member {
                 let answer = client.moderate_text(request).await?.into_inner();
                 Ok(convert::measurement(answer.results, answer.models))
             }
-            Content::Image(data) => {
-                let source = Some(proto::image_item::Source::Data(data));
-                let items = vec![proto::ImageItem { id: String::new(), source }];
+            Content::Images(images) => {
+                let item = |data| {
+                    let source = Some(proto::image_item::Source::Data(data));
+                    proto::ImageItem { id: String::new(), source }
+                };
+                let items = images.into_iter().map(item).collect();
                 let request = context.outgoing(proto::ModerateImageRequest { items, categories });
                 let answer = client.moderate_image(request).await?.into_inner();
                 Ok(convert::measurement(answer.results, answer.models))

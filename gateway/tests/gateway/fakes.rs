@@ -222,6 +222,8 @@ pub(crate) struct Rules {
     pub(crate) delay: Mutex<Duration>,
     /// All texts that were measured, in their order.
     pub(crate) texts: Mutex<Vec<String>>,
+    /// All pictures that were, as far as they could be read.
+    pub(crate) pictures: Mutex<Vec<String>>,
 }
 
 #[derive(Clone, Default)]
@@ -325,6 +327,7 @@ impl ModerationService for FakeModeration {
             let Ok(text) = std::str::from_utf8(&data) else {
                 return Err(status(Fault::invalid("items[0].data", "is no picture")));
             };
+            self.0.pictures.lock().unwrap().push(text.to_owned());
             results.push(moderation::ItemScores {
                 id: item.id,
                 scores: Some(Self::scores(text, &request.categories)),

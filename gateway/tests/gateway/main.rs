@@ -2,10 +2,14 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 mod audit;
+mod clips;
 mod edge;
+mod explore;
 mod fakes;
+mod images;
 mod input;
 mod output;
+mod painter;
 mod passthrough;
 mod reload;
 mod sandbox;

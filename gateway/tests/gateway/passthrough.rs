@@ -91,9 +91,11 @@ async fn models_and_categories_are_listed() {
     let mut client = sandbox.client.clone();
     let models = client.list_models(ListModelsRequest {}).await.unwrap().into_inner().models;
     let ids: Vec<_> = models.iter().map(|model| model.id.as_str()).collect();
-    assert_eq!(ids, ["encoder", "writer"]);
+    assert_eq!(ids, ["encoder", "painter", "seer", "writer"]);
+    let image = models[1].image.as_ref().unwrap();
+    assert_eq!((image.max_size, image.schedulers.as_slice()), (512, &["euler".to_owned()][..]));
     let model = client.get_model(GetModelRequest { model: "writer".to_owned() }).await.unwrap().into_inner();
-    assert_eq!(model.model.unwrap(), models[1]);
+    assert_eq!(model.model.unwrap(), models[3]);
     let fault = fault_of(&client.get_model(GetModelRequest { model: "no".to_owned() }).await.unwrap_err());
     assert_eq!(fault.reason(), Reason::ModelNotFound);
     let categories = client.list_categories(ListCategoriesRequest {}).await.unwrap().into_inner().categories;

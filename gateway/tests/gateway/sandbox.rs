@@ -14,6 +14,7 @@ use atelier_proto::{
         ChatRequest, Completion, StreamChatRequest, Verdict, gateway_service_client::GatewayServiceClient,
         stream_chat_response::Event,
     },
+    image::v1::image_service_server::ImageServiceServer,
     moderation::v1::moderation_service_server::ModerationServiceServer,
     text::v1::{Message, Role, text_service_server::TextServiceServer},
 };
@@ -30,7 +31,10 @@ use tokio::{
 };
 use tonic::{Status, Streaming};
 
-use crate::fakes::{FakeModeration, FakeText};
+use crate::{
+    fakes::{FakeModeration, FakeText},
+    painter::FakeImage,
+};
 
 pub(crate) type Client = GatewayServiceClient<Channel>;
 
@@ -52,6 +56,7 @@ pub(crate) const WINDOW: &str = "{characters: 40, overlap: 12, max_hold: 60s}";
 pub(crate) struct Sandbox {
     pub(crate) client: Client,
     pub(crate) text: FakeText,
+    pub(crate) image: FakeImage,
     pub(crate) moderation: FakeModeration,
     pub(crate) admin: SocketAddr,
     folder: TempDir,
@@ -72,7 +77,9 @@ impl Sandbox {
     }
 
     pub(crate) async fn start_unready(policy: &str, change: impl FnOnce(&mut Config)) -> Self {
-        let (text, moderation) = (FakeText::default(), FakeModeration::default());
+        let (text, image, moderation) =
+            (FakeText::default(), FakeImage::default(), FakeModeration::default());
+        let (image_address, image_task) = upstream(ImageServiceServer::new(image.clone())).await;
         let (text_address, text_task) = upstream(TextServiceServer::new(text.clone())).await;
         let (moderation_address, moderation_task) =
             upstream(ModerationServiceServer::new(moderation.clone())).await;
@@ -81,6 +88,7 @@ impl Sandbox {
         fs::write(folder.path().join("policy.yaml"), policy).unwrap();
         let mut config = Config::default();
         config.text.upstreams = vec![UpstreamConfig::to(text_address)];
+        config.image.upstreams = vec![UpstreamConfig::to(image_address)];
         config.moderation.upstreams = vec![ClientConfig::to(moderation_address)];
         config.policy.file = Some(folder.path().join("policy.yaml"));
         config.policy.poll_interval = Duration::from_millis(20);
@@ -97,8 +105,8 @@ impl Sandbox {
         };
         let served = tokio::spawn(serve(config, listeners, shutdown));
         let client = Client::new(channel(&ClientConfig::to(format!("http://{address}"))).unwrap());
-        let upstreams = vec![text_task, moderation_task];
-        Self { client, text, moderation, admin, folder, stop: Some(stop), served, upstreams }
+        let upstreams = vec![text_task, image_task, moderation_task];
+        Self { client, text, image, moderation, admin, folder, stop: Some(stop), served, upstreams }
     }
 
     /// Waits for something that happens soon.

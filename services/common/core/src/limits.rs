@@ -2,6 +2,8 @@
 
 /// Longest text in one field, in bytes.
 pub const MAX_TEXT_BYTES: usize = 1 << 20;
+/// Longest prompt of a picture, in bytes.
+pub const MAX_PROMPT_BYTES: usize = 16 << 10;
 /// Most texts in one batch.
 pub const MAX_BATCH_TEXTS: usize = 1024;
 /// Most pictures in one batch.

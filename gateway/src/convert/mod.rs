@@ -1,5 +1,7 @@
 //! Between the API's messages and the gateway's own types; nothing is decided here.
 
+pub(crate) mod image;
+
 use std::time::Duration;
 
 use atelier_core::{CategoryId, Fault, ModelId, ModelRef, Revision};
@@ -12,7 +14,7 @@ use tonic::Status;
 use crate::{
     judge::{Call, Judged},
     moderator::{Measurement, Score, Scores},
-    response_filter::{End, Event, Piece},
+    response_filter::text::{End, Event, Piece},
     upstream::{Listing, Task},
 };
 
@@ -158,7 +160,7 @@ pub(crate) struct Facts {
 
 /// How an answer ended, as callers see it.
 pub(crate) fn completion(end: End<text::Completion>, facts: &Facts) -> api::Completion {
-    let detectors = union(&facts.input.detectors, &end.detectors);
+    let detectors = union(&facts.input.detectors, &end.summary.detectors);
     let cut = end.upstream.is_none();
     let upstream = end.upstream.unwrap_or_else(|| text::Completion {
         model: facts.call.model.as_ref().map(model_ref_message),
@@ -186,8 +188,8 @@ pub(crate) fn completion(end: End<text::Completion>, facts: &Facts) -> api::Comp
         usage: upstream.usage,
         timings,
         input_verdict: Some(verdict(&facts.input.verdict)),
-        output_verdict: Some(verdict(&end.verdict)),
-        provenance: Some(provenance(&facts.call, generators, &detectors, end.content_sha256)),
+        output_verdict: Some(verdict(&end.summary.verdict)),
+        provenance: Some(provenance(&facts.call, generators, &detectors, end.summary.content_sha256)),
     }
 }
 
