@@ -63,6 +63,17 @@ impl Running {
         Self::start(serve).await?.ready().await
     }
 
+    /// An image service.
+    ///
+    /// # Errors
+    /// It can't bind or does not become ready.
+    pub async fn image(config: atelier_image::Config) -> anyhow::Result<Self> {
+        let serve = |listeners, stop: CancellationToken| {
+            atelier_image::serve(config, listeners, async move { stop.cancelled().await })
+        };
+        Self::start(serve).await?.ready().await
+    }
+
     /// A moderation service.
     ///
     /// # Errors
@@ -156,11 +167,23 @@ async fn shared() -> anyhow::Result<&'static Shared> {
     STARTED.get().context("just started")
 }
 
+/// The image service, which fewer tests need.
+async fn shared_images() -> anyhow::Result<SocketAddr> {
+    static STARTED: OnceLock<SocketAddr> = OnceLock::new();
+    static STARTING: Mutex<()> = Mutex::const_new(());
+    let _one = STARTING.lock().await;
+    if let Some(&started) = STARTED.get() {
+        return Ok(started);
+    }
+    let running = SHARED.spawn(Running::image(atelier_image::Config::default())).await??;
+    Ok(*STARTED.get_or_init(|| running.grpc))
+}
+
 /// A gateway of its own, its policy file and its audit trail.
 pub struct Sandbox {
     /// The gateway.
     pub gateway: Running,
-    /// Typed clients of the gateway, the text and the moderation service.
+    /// Typed clients of the gateway and the services behind it.
     pub clients: Clients,
     folder: TempDir,
 }
@@ -171,6 +194,7 @@ pub struct SandboxBuilder {
     policy: Option<String>,
     text: Option<String>,
     moderation: Option<String>,
+    images: bool,
 }
 
 impl Sandbox {
@@ -244,6 +268,13 @@ impl SandboxBuilder {
         self
     }
 
+    /// With the shared image service behind the gateway.
+    #[must_use]
+    pub fn images(mut self) -> Self {
+        self.images = true;
+        self
+    }
+
     /// Starts it and waits until the gateway is ready.
     ///
     /// # Errors
@@ -271,6 +302,13 @@ impl SandboxBuilder {
         let mut config = atelier_gateway::Config::default();
         config.text.upstreams[0].connection.endpoint.clone_from(&text);
         config.moderation.upstreams[0].endpoint.clone_from(&moderation);
+        if self.images {
+            let endpoint = format!("http://{}", shared_images().await?);
+            config.image.upstreams[0].connection.endpoint = endpoint;
+            config.image.required = true;
+        } else {
+            config.image.upstreams.clear();
+        }
         config.audit.destination = AuditDestination::File;
         config.audit.file = Some(folder.path().join("audit.jsonl"));
         if let Some(policy) = self.policy {

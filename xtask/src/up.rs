@@ -37,6 +37,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 const STOP_WITHIN: Duration = Duration::from_secs(45);
 
 const PROMPT: &str = "Why is the sky blue?";
+const PICTURE: &str = "a red apple";
 
 /// How to start.
 #[derive(Args)]
@@ -83,7 +84,9 @@ fn print_calls(binaries: &Path, options: &Options) {
     let message = serde_json::json!({ "messages": [{ "role": "ROLE_USER", "content": PROMPT }] });
     println!("\nAtelier is ready on {gateway}; metrics on http://{}/metrics", local(options.admin_port));
     println!("\nPaste into another terminal:\n");
-    println!("    {}{endpoint} chat \"{PROMPT}\"", binaries.join("atelier").display());
+    let atelier = binaries.join("atelier");
+    println!("    {}{endpoint} chat \"{PROMPT}\"", atelier.display());
+    println!("    {}{endpoint} image \"{PICTURE}\" -o apple.png", atelier.display());
     println!("\nor, with grpcurl:\n");
     println!("    grpcurl -plaintext -d '{message}' {gateway} atelier.gateway.v1.GatewayService/StreamChat");
     println!("\nCtrl-C stops it.");

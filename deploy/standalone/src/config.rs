@@ -23,6 +23,8 @@ pub struct Config {
     pub gateway: atelier_gateway::Config,
     /// The text service.
     pub text: atelier_text::Config,
+    /// The image service.
+    pub image: atelier_image::Config,
     /// The moderation service.
     pub moderation: atelier_moderation::Config,
 }

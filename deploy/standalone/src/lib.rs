@@ -32,6 +32,8 @@ pub struct Addresses {
     pub admin: Option<SocketAddr>,
     /// The text service.
     pub text: SocketAddr,
+    /// The image service.
+    pub image: SocketAddr,
     /// The moderation service.
     pub moderation: SocketAddr,
 }
@@ -68,12 +70,15 @@ impl Running {
 /// A port can't be bound.
 pub async fn start(mut config: Config) -> anyhow::Result<Running> {
     config.text.runtime = config.runtime.clone();
+    config.image.runtime = config.runtime.clone();
     config.moderation.runtime = config.runtime.clone();
     config.services.apply(&mut config.text.server);
+    config.services.apply(&mut config.image.server);
     config.services.apply(&mut config.moderation.server);
     let listeners = Parts {
         gateway: Listeners::bind(&config.gateway.server).await.context("gateway")?,
         text: Listeners::bind(&config.text.server).await.context("text service")?,
+        image: Listeners::bind(&config.image.server).await.context("image service")?,
         moderation: Listeners::bind(&config.moderation.server).await.context("moderation service")?,
     };
     let bound = |listeners: &Listeners| listeners.grpc_address().context("a bound port has no address");
@@ -81,11 +86,15 @@ pub async fn start(mut config: Config) -> anyhow::Result<Running> {
         gateway: bound(&listeners.gateway)?,
         admin: listeners.gateway.admin_address(),
         text: bound(&listeners.text)?,
+        image: bound(&listeners.image)?,
         moderation: bound(&listeners.moderation)?,
     };
     // A service with TLS is reached as the gateway's own settings say: only they know which names and authorities hold.
     if config.text.server.tls.is_none() {
         first(&mut config.gateway.text.upstreams).connection.endpoint = config::endpoint(addresses.text);
+    }
+    if config.image.server.tls.is_none() {
+        first(&mut config.gateway.image.upstreams).connection.endpoint = config::endpoint(addresses.image);
     }
     if config.moderation.server.tls.is_none() {
         first(&mut config.gateway.moderation.upstreams).endpoint = config::endpoint(addresses.moderation);
@@ -93,6 +102,7 @@ pub async fn start(mut config: Config) -> anyhow::Result<Running> {
     tracing::info!(
         gateway = %addresses.gateway,
         text = %addresses.text,
+        image = %addresses.image,
         moderation = %addresses.moderation,
         admin = ?addresses.admin,
         "starting"

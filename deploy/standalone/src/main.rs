@@ -8,7 +8,7 @@ use clap::Parser;
 
 const PREFIX: &str = "ATELIER_STANDALONE";
 
-/// Atelier in one process: the text and moderation services and the gateway before them.
+/// Atelier in one process: the text, image and moderation services and the gateway before them.
 #[derive(Debug, Parser)]
 #[command(name = "atelier-standalone", version)]
 struct Arguments {

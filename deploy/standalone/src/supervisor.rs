@@ -16,6 +16,7 @@ use crate::Config;
 pub(crate) struct Parts<T> {
     pub(crate) gateway: T,
     pub(crate) text: T,
+    pub(crate) image: T,
     pub(crate) moderation: T,
 }
 
@@ -27,10 +28,11 @@ pub(crate) async fn run(
     listeners: Parts<Listeners>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let Config { gateway, text, moderation, telemetry: _, runtime: _, services: _ } = config;
+    let Config { gateway, text, image, moderation, telemetry: _, runtime: _, services: _ } = config;
     let start = |signals: Parts<WaitForCancellationFutureOwned>| Parts::<Part> {
         gateway: Box::pin(atelier_gateway::serve(gateway, listeners.gateway, signals.gateway)),
         text: Box::pin(atelier_text::serve(text, listeners.text, signals.text)),
+        image: Box::pin(atelier_image::serve(image, listeners.image, signals.image)),
         moderation: Box::pin(atelier_moderation::serve(moderation, listeners.moderation, signals.moderation)),
     };
     supervise(start, stop).await
@@ -44,17 +46,20 @@ async fn supervise(
     let parts = start(Parts {
         gateway: stop.clone().cancelled_owned(),
         text: services.clone().cancelled_owned(),
+        image: services.clone().cancelled_owned(),
         moderation: services.clone().cancelled_owned(),
     });
     let task = |part| AbortOnDropHandle::new(tokio::spawn(part));
     let mut gateway = task(parts.gateway);
     let mut text = task(parts.text);
+    let mut image = task(parts.image);
     let mut moderation = task(parts.moderation);
 
-    let mut ended = Parts { gateway: None, text: None, moderation: None };
+    let mut ended = Parts { gateway: None, text: None, image: None, moderation: None };
     tokio::select! {
         result = &mut gateway => ended.gateway = Some(result),
         result = &mut text => ended.text = Some(result),
+        result = &mut image => ended.image = Some(result),
         result = &mut moderation => ended.moderation = Some(result),
     }
     // A part that ends unasked takes the others down in order: half a system is worse than a restart.
@@ -64,6 +69,7 @@ async fn supervise(
     };
     let early = unasked("the gateway", &ended.gateway)
         .or_else(|| unasked("the text service", &ended.text))
+        .or_else(|| unasked("the image service", &ended.image))
         .or_else(|| unasked("the moderation service", &ended.moderation));
     stop.cancel();
     let gateway = match ended.gateway {
@@ -75,11 +81,16 @@ async fn supervise(
         Some(result) => result,
         None => text.await,
     };
+    let image = match ended.image {
+        Some(result) => result,
+        None => image.await,
+    };
     let moderation = match ended.moderation {
         Some(result) => result,
         None => moderation.await,
     };
     text.context("the text service was lost")?.context("text service")?;
+    image.context("the image service was lost")?.context("image service")?;
     moderation.context("the moderation service was lost")?.context("moderation service")?;
     gateway.context("the gateway was lost")?.context("gateway")?;
     early.map_or(Ok(()), Err)
@@ -112,6 +123,7 @@ mod tests {
         Parts {
             gateway: part(signals.gateway, "gateway told", "gateway done"),
             text: part(signals.text, "service told", "service done"),
+            image: part(signals.image, "service told", "service done"),
             moderation: part(signals.moderation, "service told", "service done"),
         }
     }
@@ -133,7 +145,7 @@ mod tests {
         supervised.await.unwrap().unwrap();
         let notes = notes.lock().unwrap();
         assert_eq!(notes[..3], ["gateway told", "gateway done", "service told"]);
-        assert_eq!(notes.len(), 6);
+        assert_eq!(notes.len(), 8);
     }
 
     #[tokio::test]
@@ -149,7 +161,7 @@ mod tests {
         .await
         .unwrap_err();
         assert_eq!(format!("{error:#}"), "text service: model is corrupt");
-        assert_eq!(notes.lock().unwrap().len(), 4, "gateway and moderation were drained");
+        assert_eq!(notes.lock().unwrap().len(), 6, "gateway, images and moderation were drained");
     }
 
     #[tokio::test]

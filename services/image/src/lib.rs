@@ -1,1 +1,85 @@
 //! The image service: diffusion, GAN and VAE models, clips, and what pictures show.
+//!
+//! A call goes: `service` (gRPC) -> `convert` (checks) -> `generation` (pictures), `clip` (frames and their file) or
+//! `explore` (a latent space). Diffusion pipelines run behind the `engine`, which steps calls in turn; every other graph
+//! behind a batcher (`rows`). `post` and `output` finish pictures.
+
+mod caller;
+mod classifier;
+mod clip;
+pub mod config;
+mod convert;
+mod diffusion;
+pub mod engine;
+mod error;
+mod explore;
+mod generation;
+mod generator;
+mod latent;
+mod output;
+mod pixels;
+mod post;
+mod registry;
+mod rows;
+mod service;
+mod studio;
+mod video;
+
+use std::{
+    future::{Future, pending},
+    sync::{Arc, OnceLock},
+};
+
+use atelier_proto::image::v1::image_service_server::ImageServiceServer;
+use atelier_rpc::{Listeners, Server, limited};
+use tokio::runtime::Handle;
+
+pub use config::Config;
+pub use error::ImageError;
+use registry::Registry;
+use service::Images;
+use studio::Studio;
+
+/// Serves until `shutdown`, then lets calls in flight end. Models are loaded in the background; until they are, health
+/// says NOT_SERVING.
+///
+/// # Errors
+/// A model can't be loaded, or the server can't serve.
+pub async fn serve(
+    config: Config,
+    listeners: Listeners,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<()> {
+    let registry = Arc::new(OnceLock::new());
+    let service = Images::new(Studio::new(Arc::clone(&registry), &config));
+    let server = Server::builder("image", &config.server)
+        .service(limited!(ImageServiceServer::new(service), &config.server));
+    let readiness = server.readiness();
+    let loading = tokio::task::spawn_blocking(move || Handle::current().block_on(Registry::load(&config)));
+    let loaded = async {
+        let failure = match loading.await {
+            Ok(Ok(models)) => {
+                // Nobody else sets it.
+                let _ = registry.set(models);
+                readiness.ready();
+                return pending().await;
+            }
+            Ok(Err(error)) => error,
+            Err(_) => ImageError::TaskLost("loading the models"),
+        };
+        Err(failure)
+    };
+    let mut outcome = Ok(());
+    let stop = async {
+        tokio::select! {
+            () = shutdown => {}
+            failure = loaded => outcome = failure,
+        }
+    };
+    let served = server.serve(listeners, stop).await;
+    if let Some(registry) = registry.get() {
+        registry.close().await;
+    }
+    served?;
+    Ok(outcome?)
+}

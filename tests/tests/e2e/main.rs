@@ -9,6 +9,7 @@
 
 mod chat;
 mod failure;
+mod images;
 mod input;
 mod load;
 mod policy;

@@ -12,13 +12,15 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// Tasks a model can be for; the services look for these words.
-const TASKS: [&str; 6] = [
+const TASKS: [&str; 8] = [
     "text-generation",
     "text-embedding",
     "text-classification-heads",
     "image-classification",
     "image-understanding",
     "image-upscaling",
+    "image-generation",
+    "image-exploration",
 ];
 
 /// The whole file.
@@ -245,7 +247,7 @@ impl Model {
         let version = match &self.source {
             Source::Wheel(wheel) => &wheel.version,
             Source::Folder(source) => {
-                hash_files(&mut hash, &files_of(&folder.join(&source.path))?)?;
+                hash_files(&mut hash, &tree_of(&folder.join(&source.path))?)?;
                 &source.version
             }
         };
@@ -293,13 +295,26 @@ fn converter_files(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// The files in a folder, sorted, without those of its subfolders.
-pub(crate) fn files_of(folder: &Path) -> Result<Vec<PathBuf>> {
+fn files_of(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder).with_context(|| format!("could not read {}", folder.display()))?;
     let mut files = Vec::new();
     for entry in entries {
         let entry = entry?;
         if entry.file_type()?.is_file() {
             files.push(entry.path());
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// The files in a folder and its subfolders, sorted.
+pub(crate) fn tree_of(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = files_of(folder)?;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            files.extend(tree_of(&entry.path())?);
         }
     }
     files.sort();

@@ -10,7 +10,10 @@ use std::{
 use anyhow::{Context, Result};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::manifest::{FileEntry, MANIFEST, Manifest};
+use super::{
+    catalogue::tree_of,
+    manifest::{FileEntry, MANIFEST, Manifest},
+};
 
 /// Folders that are being built, beside those in use.
 const STAGING: &str = ".staging-";
@@ -68,12 +71,15 @@ impl Staging {
     /// folder's files open keeps them.
     pub(crate) fn commit(self, mut manifest: Manifest) -> Result<()> {
         let path = self.path();
-        for entry in fs::read_dir(&path)? {
-            let entry = entry?;
-            let file = entry.path();
+        for file in tree_of(&path)? {
             fs::set_permissions(&file, Permissions::from_mode(FILE_MODE))?;
-            manifest.files.insert(entry.file_name().to_string_lossy().into_owned(), FileEntry::of(&file)?);
+            // Parts of a pipeline lie in subfolders: `transformer/model.onnx`.
+            let name = file.strip_prefix(&path)?.to_string_lossy().into_owned();
+            manifest.files.insert(name, FileEntry::of(&file)?);
             File::open(&file)?.sync_all()?;
+            if let Some(folder) = file.parent() {
+                File::open(folder)?.sync_all()?;
+            }
         }
         let target = path.join(MANIFEST);
         fs::write(&target, serde_json::to_string_pretty(&manifest)? + "\n")?;

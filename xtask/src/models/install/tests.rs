@@ -52,6 +52,22 @@ fn a_commit_lists_hashes_and_leaves_nothing_beside() {
 }
 
 #[test]
+fn files_of_subfolders_are_listed_with_their_path() {
+    let parent = tempfile::tempdir().unwrap();
+    let staging = Staging::new(parent.path(), "a").unwrap();
+    fs::write(staging.path().join("model_index.json"), "{}").unwrap();
+    fs::create_dir(staging.path().join("transformer")).unwrap();
+    fs::write(staging.path().join("transformer/model.onnx"), "weights").unwrap();
+    staging.commit(manifest("1")).unwrap();
+    let folder = parent.path().join("a");
+    let manifest = Manifest::read(&folder).unwrap().unwrap();
+    assert_eq!(manifest.files.keys().collect::<Vec<_>>(), ["model_index.json", "transformer/model.onnx"]);
+    assert!(manifest.problems(&folder, Depth::Hashes).is_empty());
+    fs::remove_file(folder.join("transformer/model.onnx")).unwrap();
+    assert_eq!(manifest.problems(&folder, Depth::Sizes), ["transformer/model.onnx: missing"]);
+}
+
+#[test]
 fn an_unfinished_folder_is_never_seen_and_is_swept_up() {
     let parent = tempfile::tempdir().unwrap();
     install(parent.path(), "1");
