@@ -16,7 +16,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("atelier-core", &[]),
     ("atelier-inference", &["atelier-core"]),
     ("atelier-policy", &["atelier-core"]),
-    ("atelier-media", &["atelier-core"]),
+    ("atelier-av1", &[]),
+    ("atelier-media", &["atelier-av1", "atelier-core"]),
     ("atelier-scheduler", &[]),
     ("atelier-pipeline", &["atelier-core", "atelier-inference", "atelier-media", "atelier-scheduler"]),
     (

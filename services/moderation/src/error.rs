@@ -2,9 +2,10 @@
 
 use atelier_core::{Fault, ModelId};
 use atelier_inference::InferenceError;
+use atelier_media::PictureError;
 use tokio::task::JoinError;
 
-use crate::{image::PictureError, scores::NotAScore};
+use crate::scores::NotAScore;
 
 /// Why content was not measured, or why the service can't start.
 #[derive(Debug, thiserror::Error)]

@@ -24,6 +24,7 @@ use std::{future::Future, sync::Arc};
 
 use anyhow::Context as _;
 use atelier_inference::Runtime;
+use atelier_media::DecodePool;
 use atelier_proto::moderation::v1::moderation_service_server::ModerationServiceServer;
 use atelier_rpc::{Listeners, Server};
 use tokio_util::task::AbortOnDropHandle;
@@ -31,7 +32,7 @@ use tokio_util::task::AbortOnDropHandle;
 pub use config::Config;
 pub use error::ModerationError;
 
-use crate::{detector::Loader, image::DecodePool, moderator::Moderator, service::Service};
+use crate::{detector::Loader, moderator::Moderator, service::Service};
 
 /// Loads the detectors, serves until `shutdown`, drains. Health is NOT_SERVING until every detector has measured
 /// something.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use atelier_core::{CategoryId, ModelRef, TenantId};
 use atelier_inference::Ticket;
+use atelier_media::DecodePool;
 use bytes::Bytes;
 use futures::future::try_join_all;
 use image::RgbImage;
@@ -13,7 +14,6 @@ use crate::{
     categories::CategorySet,
     detector::{About, Detector, ImageDetector, TextDetector},
     error::ModerationError,
-    image::DecodePool,
     scores::{Measurement, Scores, merge},
 };
 
@@ -96,9 +96,10 @@ impl Moderator {
             return Ok(merged(asked, &[]));
         }
         let preparing = taking_part.clone();
-        let prepare =
-            move |picture: &RgbImage| preparing.iter().map(|detector| detector.prepare(picture)).collect();
-        let prepared: Vec<_> = self.pool.decode(data, prepare).await?;
+        let prepare = move |picture: &RgbImage| {
+            preparing.iter().map(|detector| detector.prepare(picture)).collect::<Result<Vec<_>, _>>()
+        };
+        let prepared = self.pool.decode::<_, ModerationError, _>(data, prepare).await?;
         let runs = taking_part.iter().zip(prepared).map(async |(detector, prepared)| {
             let measured = detector.measure(prepared, call).await?;
             Ok::<_, ModerationError>((detector.about(), measured))

@@ -1,13 +1,13 @@
 //! Decoding pictures that a stranger sent.
 //!
 //! The format is sniffed from the bytes. Nothing is allocated for pixels before the declared size has been
-//! checked, so a small file that declares a huge picture costs nothing. Transparent pixels are laid on white, as
-//! most viewers show them. EXIF orientation is ignored: a picture is measured as it is stored.
+//! checked, so a small file that declares a huge picture costs nothing. Unless alpha is asked for, transparent
+//! pixels are laid on white, as most viewers show them. EXIF orientation is ignored: a picture is measured as it is stored.
 
 use atelier_core::limits::{MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS};
-use image::{DynamicImage, ImageError, RgbImage};
+use image::{DynamicImage, ImageError, RgbImage, RgbaImage};
 
-use super::header::{Format, Header};
+use super::{Format, Header};
 
 /// Why bytes are no picture that may be decoded. The texts are for the caller and tell nothing about the content.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +47,19 @@ pub enum PictureError {
 /// # Errors
 /// The bytes break the rules of their format, end too soon, or hold more pixels than they declared.
 pub fn decode(data: &[u8], header: &Header) -> Result<RgbImage, PictureError> {
+    whole(data, header).map(on_white)
+}
+
+/// Decodes the first frame to RGBA of 8 bits, alpha straight (colours are not multiplied by it). A picture without
+/// alpha is opaque.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_rgba(data: &[u8], header: &Header) -> Result<RgbaImage, PictureError> {
+    whole(data, header).map(DynamicImage::into_rgba8)
+}
+
+fn whole(data: &[u8], header: &Header) -> Result<DynamicImage, PictureError> {
     // The decoders bound their own memory too, at 512 MiB: a file that shows its decoder another size than it
     // showed us is caught there or below.
     let format = header.format;
@@ -55,7 +68,7 @@ pub fn decode(data: &[u8], header: &Header) -> Result<RgbImage, PictureError> {
     if (picture.width(), picture.height()) != (header.width, header.height) {
         return Err(PictureError::Malformed { format, source: None });
     }
-    Ok(on_white(picture))
+    Ok(picture)
 }
 
 fn on_white(picture: DynamicImage) -> RgbImage {
@@ -142,6 +155,18 @@ mod tests {
         let ours = read(&encoded(&picture, ImageFormat::Png)).unwrap();
         let pixels: Vec<_> = ours.pixels().map(|pixel| pixel.0).collect();
         assert_eq!(pixels, [[255, 255, 255], [227, 127, 132], [200, 0, 10]]);
+    }
+
+    #[test]
+    fn alpha_is_kept_where_asked_for() {
+        let pixel = |x: u32, y: u32| Rgba([200, 0, 10, (x * 9 + y) as u8]);
+        let picture = DynamicImage::ImageRgba8(ImageBuffer::from_fn(20, 5, pixel));
+        let data = encoded(&picture, ImageFormat::Png);
+        let ours = decode_rgba(&data, &Header::read(&data).unwrap()).unwrap();
+        assert_eq!(&ours, picture.as_rgba8().unwrap());
+        let data = encoded(&gradient(9, 4), ImageFormat::Png);
+        let opaque = decode_rgba(&data, &Header::read(&data).unwrap()).unwrap();
+        assert!(opaque.pixels().all(|pixel| pixel.0[3] == 255));
     }
 
     #[test]

@@ -97,7 +97,7 @@ impl Header {
         u64::from(self.width) * u64::from(self.height)
     }
 
-    /// The most memory that decoding takes, in bytes.
+    /// The most memory that decoding to RGB takes, in bytes. RGBA takes one more a pixel.
     #[must_use]
     pub fn memory(&self) -> u64 {
         // The decoder's pixels: RGBA, of 16 bits in PNG alone. Then what it works with (the coefficients of a
