@@ -4,6 +4,7 @@
 //! frame. All of it computes for milliseconds or more and belongs on threads that may block; the pool sees to that
 //! itself.
 
+mod clip;
 mod encode;
 mod error;
 mod picture;
@@ -12,6 +13,7 @@ mod read;
 mod resize;
 mod sheet;
 
+pub use clip::{ClipConfig, ClipFormat, ClipWriter};
 pub use encode::{Encoding, StillFormat, encode};
 pub use error::MediaError;
 pub use picture::Picture;
