@@ -270,7 +270,7 @@ impl SchedulerConfig {
     /// It is no JSON, names an unknown class, or gives a key a value of the wrong type.
     pub fn parse(json: &str) -> Result<Self, SchedulerError> {
         let malformed = |error: serde_json::Error| SchedulerError::Malformed(error.to_string());
-        let object: Map<String, Value> = serde_json::from_str(&strict(json)).map_err(malformed)?;
+        let object: Map<String, Value> = serde_json::from_str(&strict_json(json)).map_err(malformed)?;
         let kind = Kind::of(&object)?;
         // Python writes an absent value as null; serde takes null only for an Option.
         let present = object.into_iter().filter(|(_, value)| !value.is_null()).collect();
@@ -297,7 +297,8 @@ impl SchedulerConfig {
 }
 
 /// Python's `Infinity`, `-Infinity` and `NaN`, which JSON does not have, become null.
-fn strict(json: &str) -> Cow<'_, str> {
+#[must_use]
+pub fn strict_json(json: &str) -> Cow<'_, str> {
     const WORDS: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
     if !WORDS.iter().any(|word| json.contains(word)) {
         return Cow::Borrowed(json);
@@ -350,14 +351,14 @@ mod tests {
         let text =
             r#"{"algorithm_type": "dpmsolver++", "lambda_min_clipped": -Infinity, "x": "NaN \" Infinity"}"#;
         assert_eq!(SchedulerConfig::parse(text).unwrap().keys.lambda_min_clipped, None);
-        assert_eq!(strict(r#"["NaN", NaN, "\\", Infinity]"#), r#"["NaN", null, "\\", null]"#);
+        assert_eq!(strict_json(r#"["NaN", NaN, "\\", Infinity]"#), r#"["NaN", null, "\\", null]"#);
     }
 
     proptest! {
         #[test]
         fn any_text_is_read_or_refused(text in "[\\[{\"a:,\\\\\\]}NaInfinity_-]{0,60}") {
             let _ = SchedulerConfig::parse(&text);
-            prop_assert!(strict(&text).len() <= text.len() + 4 * text.len());
+            prop_assert!(strict_json(&text).len() <= text.len() + 4 * text.len());
         }
     }
 }

@@ -40,7 +40,7 @@ mod sigmas;
 mod unipc;
 
 pub use self::{
-    config::{Kind, SchedulerConfig},
+    config::{Kind, SchedulerConfig, strict_json},
     error::SchedulerError,
     sampler::{Scheduler, Settings},
 };

@@ -63,6 +63,8 @@ pub struct Scheduler {
     plan: Plan,
     sampler: Box<dyn Sampler>,
     at: usize,
+    steps: usize,
+    prediction: Prediction,
 }
 
 impl std::fmt::Debug for Scheduler {
@@ -97,7 +99,11 @@ impl Scheduler {
             Kind::Lcm => Lcm::plan(keys, settings)?,
             Kind::FlowMatchEuler => FlowMatch::plan(keys, settings)?,
         };
-        Ok(Self { plan, sampler, at: 0 })
+        let prediction = match kind {
+            Kind::FlowMatchEuler => Prediction::Flow,
+            _ => keys.prediction_type,
+        };
+        Ok(Self { plan, sampler, at: 0, steps: settings.steps, prediction })
     }
 
     /// The times of all runs, as the model was trained with them. PNDM runs the model more often than it has steps.
@@ -125,11 +131,10 @@ impl Scheduler {
     }
 
     /// Starts at a later run, for a picture that is there already: its latents come from [`Scheduler::add_noise`].
-    /// `strength` is the share of the steps that are run, 0 to 1.
+    /// `strength` is the share of the steps that are made, 0 to 1; the runs that PNDM needs beyond its steps are made too.
     pub fn start_with(&mut self, strength: f64) {
-        let runs = self.plan.timesteps.len();
-        let run = ((runs as f64 * strength.clamp(0.0, 1.0)) as usize).min(runs);
-        self.at = runs - run;
+        let made = (self.steps as f64 * strength.clamp(0.0, 1.0)) as usize;
+        self.at = if made == 0 { self.plan.timesteps.len() } else { self.steps - made.min(self.steps) };
     }
 
     /// What the model reads of these latents. Both slices have the same length.
@@ -147,6 +152,18 @@ impl Scheduler {
             self.sampler.step(self.at, output, latents, noise);
             self.at += 1;
         }
+    }
+
+    /// What the latents would be without their noise, by the model's last answer: a guess at the picture for those who watch.
+    /// All slices have the same length.
+    pub fn guess(&self, output: &[f32], latents: &[f32], clean: &mut [f32]) {
+        let (signal, noise) =
+            if self.at < self.plan.timesteps.len() { self.sampler.shares(self.at) } else { (1.0, 0.0) };
+        // Samplers over noise levels keep the picture's share at 1; models were trained with squares that add up to 1.
+        let length = if self.prediction == Prediction::Flow { 1.0 } else { signal.hypot(noise) };
+        let scaled: Vec<f32> = latents.iter().map(|latent| latent / length).collect();
+        let guess = clean_of(self.prediction, (signal / length, noise / length), output, &scaled);
+        clean.copy_from_slice(&guess);
     }
 
     /// A clean picture with the noise that the next run expects. All slices have the same length.
