@@ -2,6 +2,7 @@
 
 mod classify;
 mod decode;
+mod paint;
 mod relay;
 mod report;
 
@@ -32,6 +33,8 @@ enum Part {
     Decode,
     /// Texts through the moderation service.
     Classify,
+    /// Pictures through the pipeline and the image service.
+    Paint,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -48,6 +51,9 @@ fn main() -> anyhow::Result<()> {
         }
         if wanted(Part::Classify) {
             classify::run(&onnx, arguments.rounds, &mut report).await?;
+        }
+        if wanted(Part::Paint) {
+            paint::run(&onnx, arguments.rounds, &mut report).await?;
         }
         anyhow::Ok(())
     })?;
