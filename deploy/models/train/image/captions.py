@@ -48,7 +48,7 @@ GROUP_WEIGHTS = {
 }
 SUBGROUP_WEIGHTS = {"time": 0.2, "person": 1.2, "body-parts": 0.8, "heart": 1.5, "country-flag": 0.12, "geometric": 0.5}
 # Named in words.tsv: asked for most.
-EVERYDAY_BOOST = 2.8
+EVERYDAY_BOOST = 4.0
 
 # People and faces are recoloured too, but seldom shown so.
 RECOLOURED_PEOPLE = 0.15

@@ -72,26 +72,26 @@ def gan(work: Path, folder: Path, sheets: Path) -> None:
     onnx_files.write(pair.mapping, folder / "mapping.onnx", {"z": code}, ["w"])
     onnx_files.write(generator, folder / "generator.onnx", {"w": pair.mapping(code)}, ["image"])
 
-    pictures, _ = faces.select(work, recoloured=False)
-    real = faces.latents(work, pictures)
+    chosen, _ = faces.select(work, recoloured=False)
+    real, images = faces.latents(work, chosen), faces.images(work, chosen)
     styles = pair.mapping(torch.randn(512, CODE))
     latents = pair.synthesis(styles)
     print("latents")
     distances(latents, real)
     print("pixels")
-    distances(thumbnail(latents), faces.small(pictures))
+    distances(thumbnail(latents), images)
     near = mean + 0.7 * (styles[:SHOWN] - mean)
     first, last = styles[:1], styles[1:2]
     walk = torch.cat([first + (last - first) * step / 15 for step in range(16)])
-    rows = [faces.small(pictures)[torch.randperm(len(pictures))[:16]], generator(styles[:SHOWN]), generator(near[:16]), generator(walk)]
+    rows = [images[torch.randperm(len(images))[:16]], generator(styles[:SHOWN]), generator(near[:16]), generator(walk)]
     tile(to_pixels(torch.cat(rows)), 16).save(sheets / "sheet.png", optimize=True)
 
 
 @torch.no_grad()
 def vae(work: Path, folder: Path, sheets: Path) -> None:
     network = averages(work / "vae.pt", FaceCoder())
-    pictures, records = faces.select(work, recoloured=True)
-    images = faces.small(pictures)
+    chosen, records = faces.select(work, recoloured=True)
+    images = faces.images(work, chosen)
     means, variances = (torch.cat(parts) for parts in zip(*(network.encoder(images[n : n + 64]) for n in range(0, len(images), 64))))
     back = torch.cat([network.decoder(means[n : n + 64]) for n in range(0, len(means), 64)]).clamp(-1, 1)
     error = (back - images).square().mean((1, 2, 3)) / 4

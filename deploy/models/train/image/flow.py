@@ -110,7 +110,7 @@ class TextCondition(nn.Module):
 class Flow(nn.Module):
     """Velocity of `latent` [batch, 16, 8, 8] at `sigma` [batch], 1 for noise and 0 for a picture."""
 
-    def __init__(self, wide: int = 144, deep: int = 288, condition: int = 224, text: int = 160):
+    def __init__(self, wide: int = 80, deep: int = 256, condition: int = 192, text: int = 128):
         super().__init__()
         frequencies = torch.exp(-math.log(10000) * torch.arange(FREQUENCIES) / FREQUENCIES)
         self.register_buffer("frequencies", frequencies, persistent=False)
@@ -118,13 +118,12 @@ class Flow(nn.Module):
         self.text = TextCondition(condition, text)
         self.place = nn.Parameter(torch.zeros(1, wide, LATENT_SIZE, LATENT_SIZE))
         self.inlet = convolution(LATENT_CHANNELS, wide)
-        self.down, self.down_attention = Block(wide, wide, condition), Attention(wide, text, 4)
+        self.down = Block(wide, wide, condition)
         self.shrink = convolution(wide, deep, stride=2)
         self.middle = nn.ModuleList(Block(deep, deep, condition) for _ in range(3))
         self.middle_attention = nn.ModuleList(Attention(deep, text, 4) for _ in range(2))
         self.grow = nn.Sequential(convolution(deep, 4 * wide, 1), nn.PixelShuffle(2))
         self.up, self.up_attention = Block(2 * wide, wide, condition), Attention(wide, text, 4)
-        self.last = Block(wide, wide, condition)
         self.norm, self.outlet = ChannelNorm(wide), convolution(wide, LATENT_CHANNELS)
         nn.init.zeros_(self.outlet.weight)
         nn.init.zeros_(self.outlet.bias)
@@ -135,12 +134,12 @@ class Flow(nn.Module):
         condition = functional.silu(self.time(torch.cat([angle.cos(), angle.sin()], -1)) + text)
 
         top = self.inlet(latent) + self.place
-        wide = self.down_attention(self.down(top, condition), tokens, bias)
+        wide = self.down(top, condition)
         deep = self.middle[0](self.shrink(wide), condition)
         for block, attention in zip(self.middle[1:], self.middle_attention):
             deep = block(attention(deep, tokens, bias), condition)
         x = self.up(torch.cat([self.grow(deep), wide], 1), condition)
-        x = self.last(self.up_attention(x, tokens, bias), condition) + top
+        x = self.up_attention(x, tokens, bias) + top
         return self.outlet(functional.silu(self.norm(x)))
 
 

@@ -12,10 +12,12 @@ from training import Average, Place, Progress, arguments, average_gradients, cli
 
 RATE, HOLD = 2.5e-3, 0.45
 # How often each style is shown; the first is the default of the pipeline.
-STYLE_SHARES = {"noto": 0.6, "flat": 0.2, "twemoji": 0.2}
+STYLE_SHARES = {"noto": 0.66, "flat": 0.17, "twemoji": 0.17}
 RECOLOURED = 0.16
 # How often the style, and how often both style and text, are kept from the network.
 STYLE_DROPPED, ALL_DROPPED = 0.25, 0.1
+# Shift of the times towards noise, before the logistic function.
+LATER = 0.3
 PORT = 29612
 
 
@@ -67,8 +69,8 @@ class Lessons:
 
 
 def velocity_loss(flow: Flow, latent: torch.Tensor, **condition) -> torch.Tensor:
-    """At times drawn from the logistic-normal distribution (Esser et al., 2024)."""
-    sigma = torch.sigmoid(torch.randn(len(latent), device=latent.device))
+    """At times drawn from the logistic-normal distribution (Esser et al., 2024), more where shapes are decided."""
+    sigma = torch.sigmoid(torch.randn(len(latent), device=latent.device) + LATER)
     noise = torch.randn_like(latent)
     share = sigma[:, None, None, None]
     mixed = ((1 - share) * latent + share * noise).contiguous(memory_format=torch.channels_last)
@@ -103,4 +105,4 @@ def work(place: Place, options) -> None:
 
 
 if __name__ == "__main__":
-    launch(work, arguments(__doc__, minutes=60, batch=64).parse_args(), PORT)
+    launch(work, arguments(__doc__, minutes=60, batch=80).parse_args(), PORT)

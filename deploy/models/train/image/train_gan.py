@@ -1,9 +1,10 @@
 """Trains the GAN: first its small decoder, then generator against critic. WORK/thumbnail.pt, gan.pt.
 
 Non-saturating loss with a gradient penalty on real latents, now and then; both sides see the same augmentations.
+Every real face has a code, its principal components, from which the generator has to make it again: it starts from
+there, and the draws can't collapse to a few faces.
 """
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -20,6 +21,8 @@ RATE, BETAS = 1.5e-3, (0.0, 0.99)
 PENALTY, PENALTY_EVERY = 0.6, 8
 # Of a batch, pictures whose layers get styles of two codes.
 MIXED = 0.3
+# Weight of making real faces again; at first, for this share of the time, nothing else is asked for.
+ANCHOR, WARM_UP = 1.0, 0.2
 SHIFTED, CUT, CUT_SIZE, STRONGEST = 0.5, 0.3, 3, 0.25
 PORT = 29614
 
@@ -39,14 +42,13 @@ def augment(latent: torch.Tensor) -> torch.Tensor:
     return latent * ~hole * (1 + (torch.rand(n, 1, 1, 1) - 0.5) * STRONGEST)
 
 
-def train_decoder(options, pictures: np.ndarray, latents: torch.Tensor) -> None:
+def train_decoder(options, target: torch.Tensor, latents: torch.Tensor) -> None:
     decoder = Thumbnail().to(memory_format=torch.channels_last)
     average = Average(decoder, 0.99)
     optimiser = Optimiser(decoder, decay=0)
     progress = Progress(Place(0, 1, "cpu"), options.minutes * DECODER_SHARE)
     path = options.work / "thumbnail.pt"
     resume(path, progress, network=decoder, average=average.network, optimiser=optimiser)
-    target = faces.small(pictures)
     while not progress.done:
         random = seed(progress.place, progress.step)
         chosen = torch.from_numpy(random.integers(0, len(latents), DECODER_BATCH))
@@ -83,6 +85,14 @@ def codes(count: int) -> tuple[torch.Tensor, torch.Tensor]:
     return code, torch.where(torch.rand(count, 1) < MIXED, torch.randn(count, CODE), code)
 
 
+def own_codes(latents: torch.Tensor) -> torch.Tensor:
+    """Principal components of the faces, at unit variance: spread as random codes are."""
+    flat = latents.flatten(1)
+    flat = flat - flat.mean(0)
+    left, _, _ = torch.linalg.svd(flat, full_matrices=False)
+    return left[:, :CODE] * len(flat) ** 0.5
+
+
 def train_pair(options, latents: torch.Tensor) -> None:
     pair, critic = Pair(), Critic()
     average = Average(pair, 0.998)
@@ -92,9 +102,20 @@ def train_pair(options, latents: torch.Tensor) -> None:
     path = options.work / "gan.pt"
     parts = {"network": pair, "critic": critic, "average": average.network, "makes": makes, "judges": judges}
     resume(path, progress, **parts)
+    known = own_codes(latents)
     while not progress.done:
         random = seed(progress.place, progress.step)
-        real = latents[torch.from_numpy(random.integers(0, len(latents), options.batch))]
+        chosen = torch.from_numpy(random.integers(0, len(latents), options.batch))
+        real, code = latents[chosen], known[chosen]
+        again = ANCHOR * functional.mse_loss(pair(code, code), real)
+        if progress.fraction < WARM_UP:
+            makes.zero_grad()
+            again.backward()
+            makes.step()
+            progress.advance()
+            average.update(pair, progress.step)
+            progress.log(again=again.item())
+            continue
         with torch.no_grad():
             made = pair(*codes(options.batch))
         verdict = functional.softplus(-critic(augment(real))).mean() + functional.softplus(critic(augment(made))).mean()
@@ -109,22 +130,22 @@ def train_pair(options, latents: torch.Tensor) -> None:
 
         fooled = functional.softplus(-critic(augment(pair(*codes(options.batch))))).mean()
         makes.zero_grad()
-        fooled.backward()
+        (fooled + again).backward()
         makes.step()
         for optimiser in (makes, judges):
             optimiser.param_groups[0]["lr"] = progress.late_decay(RATE, 0.5, lowest=0.1)
         progress.advance()
         average.update(pair, progress.step)
-        progress.log(critic=verdict.item(), generator=fooled.item())
+        progress.log(critic=verdict.item(), generator=fooled.item(), again=again.item())
         if progress.is_time_to_save():
             save(path, progress, **parts)
 
 
 def work(place: Place, options) -> None:
-    pictures, _ = faces.select(options.work, recoloured=False)
-    latents = faces.latents(options.work, pictures)
-    print(f"{len(pictures)} faces")
-    train_decoder(options, pictures, latents)
+    chosen, _ = faces.select(options.work, recoloured=False)
+    latents = faces.latents(options.work, chosen)
+    print(f"{len(chosen)} faces")
+    train_decoder(options, faces.images(options.work, chosen), latents)
     train_pair(options, latents)
 
 

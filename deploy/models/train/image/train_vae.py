@@ -15,8 +15,7 @@ PORT = 29615
 
 
 def work(place: Place, options) -> None:
-    pictures, _ = faces.select(options.work, recoloured=True)
-    target = faces.small(pictures)
+    target = faces.images(options.work, faces.select(options.work, recoloured=True)[0])
     print(f"{len(target)} faces")
     network = FaceCoder().to(memory_format=torch.channels_last)
     average = Average(network, 0.99)
