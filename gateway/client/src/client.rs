@@ -46,7 +46,7 @@ pub struct Identify(Headers);
 
 /// What a second try would cost.
 #[derive(Clone, Copy)]
-enum Cost {
+pub(crate) enum Cost {
     /// Little: the call only reads or measures.
     Reading,
     /// A whole generation, if the first try got that far.
@@ -249,11 +249,11 @@ impl Client {
         Ok(answer.into_inner().status())
     }
 
-    fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         self.timeout.map(|timeout| Instant::now() + timeout)
     }
 
-    async fn unary<M, A, C, F>(&self, cost: Cost, message: M, call: C) -> Result<A, ClientError>
+    pub(crate) async fn unary<M, A, C, F>(&self, cost: Cost, message: M, call: C) -> Result<A, ClientError>
     where
         M: Clone,
         C: Fn(RawClient, Request<M>) -> F,
@@ -298,7 +298,7 @@ impl Interceptor for Identify {
 }
 
 /// Tells the gateway how much time is left.
-fn with_deadline<M>(message: M, deadline: Option<Instant>) -> Request<M> {
+pub(crate) fn with_deadline<M>(message: M, deadline: Option<Instant>) -> Request<M> {
     let mut request = Request::new(message);
     if let Some(deadline) = deadline {
         request.set_timeout(deadline.saturating_duration_since(Instant::now()));
@@ -307,7 +307,7 @@ fn with_deadline<M>(message: M, deadline: Option<Instant>) -> Request<M> {
 }
 
 /// Keeps the deadline on this side too: a gateway that hangs would not.
-async fn bounded<A>(
+pub(crate) async fn bounded<A>(
     deadline: Option<Instant>,
     call: impl Future<Output = Result<A, Status>>,
 ) -> Result<A, ClientError> {

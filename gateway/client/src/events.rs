@@ -7,9 +7,11 @@ use std::{
 
 use atelier_proto::{
     gateway::v1::{
-        Completion, StreamChatResponse, StreamGenerateResponse, Verdict, stream_chat_response,
-        stream_generate_response,
+        Completion, GenerateVideoResponse, GeneratedImages, StreamChatResponse, StreamGenerateImageResponse,
+        StreamGenerateResponse, Verdict, VideoCompletion, generate_video_response, stream_chat_response,
+        stream_generate_image_response, stream_generate_response,
     },
+    image::v1::{Progress, VideoChunk, VideoFrame},
     text::v1::Delta,
 };
 use futures::{Stream, StreamExt, future::FutureExt, stream::BoxStream};
@@ -29,22 +31,49 @@ pub enum Event {
     Completion(Box<Completion>),
 }
 
-/// A streamed answer: deltas and verdicts, then one completion or one error, then nothing. Dropping it ends the call,
+/// What happens while pictures are made.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ImageEvent {
+    /// How far they are, with previews where they were asked for and have passed.
+    Progress(Progress),
+    /// A preview or a picture was flagged or blocked.
+    Verdict(Verdict),
+    /// The end: comes once, last.
+    Result(Box<GeneratedImages>),
+}
+
+/// What happens while a clip is made.
+#[derive(Clone, Debug, PartialEq)]
+pub enum VideoEvent {
+    /// How far it is; steps are frames.
+    Progress(Progress),
+    /// A frame that passed, where frames were asked for.
+    Frame(VideoFrame),
+    /// A frame was flagged or blocked; after a block there is no file.
+    Verdict(Verdict),
+    /// A piece of the file, in order.
+    Chunk(VideoChunk),
+    /// The end: comes once, last.
+    Completion(Box<VideoCompletion>),
+}
+
+/// A streamed answer: its events, of which the last is its end or an error, then nothing. Dropping it ends the call,
 /// and the model stops working for it.
-pub struct EventStream {
-    events: BoxStream<'static, Result<Event, ClientError>>,
+pub struct EventStream<E = Event> {
+    events: BoxStream<'static, Result<E, ClientError>>,
+    is_end: fn(&E) -> bool,
     deadline: Option<Pin<Box<Sleep>>>,
     request_id: Option<String>,
     ended: bool,
 }
 
-impl EventStream {
+impl EventStream<Event> {
     pub(crate) fn of_chat(
         answer: Response<Streaming<StreamChatResponse>>,
         deadline: Option<Instant>,
     ) -> Self {
         use stream_chat_response::Event as Wire;
-        Self::new(answer, deadline, |message: StreamChatResponse| {
+        Self::new(answer, deadline, ends_text, |message: StreamChatResponse| {
             message.event.map(|event| match event {
                 Wire::Delta(delta) => Event::Delta(delta),
                 Wire::Verdict(verdict) => Event::Verdict(verdict),
@@ -58,7 +87,7 @@ impl EventStream {
         deadline: Option<Instant>,
     ) -> Self {
         use stream_generate_response::Event as Wire;
-        Self::new(answer, deadline, |message: StreamGenerateResponse| {
+        Self::new(answer, deadline, ends_text, |message: StreamGenerateResponse| {
             message.event.map(|event| match event {
                 Wire::Delta(delta) => Event::Delta(delta),
                 Wire::Verdict(verdict) => Event::Verdict(verdict),
@@ -66,11 +95,50 @@ impl EventStream {
             })
         })
     }
+}
 
+impl EventStream<ImageEvent> {
+    pub(crate) fn of_pictures(
+        answer: Response<Streaming<StreamGenerateImageResponse>>,
+        deadline: Option<Instant>,
+    ) -> Self {
+        use stream_generate_image_response::Event as Wire;
+        let is_end = |event: &ImageEvent| matches!(event, ImageEvent::Result(_));
+        Self::new(answer, deadline, is_end, |message: StreamGenerateImageResponse| {
+            message.event.map(|event| match event {
+                Wire::Progress(progress) => ImageEvent::Progress(progress),
+                Wire::Verdict(verdict) => ImageEvent::Verdict(verdict),
+                Wire::Result(result) => ImageEvent::Result(Box::new(result)),
+            })
+        })
+    }
+}
+
+impl EventStream<VideoEvent> {
+    pub(crate) fn of_clip(
+        answer: Response<Streaming<GenerateVideoResponse>>,
+        deadline: Option<Instant>,
+    ) -> Self {
+        use generate_video_response::Event as Wire;
+        let is_end = |event: &VideoEvent| matches!(event, VideoEvent::Completion(_));
+        Self::new(answer, deadline, is_end, |message: GenerateVideoResponse| {
+            message.event.map(|event| match event {
+                Wire::Progress(progress) => VideoEvent::Progress(progress),
+                Wire::Frame(frame) => VideoEvent::Frame(frame),
+                Wire::Verdict(verdict) => VideoEvent::Verdict(verdict),
+                Wire::Chunk(chunk) => VideoEvent::Chunk(chunk),
+                Wire::Completion(completion) => VideoEvent::Completion(Box::new(completion)),
+            })
+        })
+    }
+}
+
+impl<E: Send + 'static> EventStream<E> {
     fn new<M: Send + 'static>(
         answer: Response<Streaming<M>>,
         deadline: Option<Instant>,
-        event: impl Fn(M) -> Option<Event> + Send + 'static,
+        is_end: fn(&E) -> bool,
+        event: impl Fn(M) -> Option<E> + Send + 'static,
     ) -> Self {
         let request_id = request_id(answer.metadata());
         let events = answer.into_inner().filter_map(move |message| {
@@ -81,7 +149,7 @@ impl EventStream {
             })
         });
         let deadline = deadline.map(|deadline| Box::pin(sleep_until(deadline)));
-        Self { events: events.boxed(), deadline, request_id, ended: false }
+        Self { events: events.boxed(), is_end, deadline, request_id, ended: false }
     }
 
     /// Name of the call in the gateway's log and audit trail.
@@ -91,8 +159,12 @@ impl EventStream {
     }
 }
 
-impl Stream for EventStream {
-    type Item = Result<Event, ClientError>;
+fn ends_text(event: &Event) -> bool {
+    matches!(event, Event::Completion(_))
+}
+
+impl<E> Stream for EventStream<E> {
+    type Item = Result<E, ClientError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
@@ -108,7 +180,7 @@ impl Stream for EventStream {
             }
         };
         let item = next.unwrap_or(Err(ClientError::Protocol("the answer ended without a completion")));
-        this.ended = !matches!(item, Ok(Event::Delta(_) | Event::Verdict(_)));
+        this.ended = item.as_ref().map_or(true, this.is_end);
         Poll::Ready(Some(item))
     }
 }

@@ -25,6 +25,7 @@ mod bulk;
 mod client;
 mod error;
 mod events;
+mod image;
 mod options;
 mod retry;
 
@@ -32,7 +33,7 @@ pub use atelier_proto as proto;
 pub use bulk::{BulkAnswer, BulkOptions, BulkStream};
 pub use client::{Client, RawClient, ServingStatus};
 pub use error::{CallError, ClientError, ConnectionFailure, FieldViolation, reason};
-pub use events::{Event, EventStream};
+pub use events::{Event, EventStream, ImageEvent, VideoEvent};
 pub use options::{ApiKey, ClientOptions, TlsOptions};
 pub use retry::RetryPolicy;
 

@@ -5,7 +5,11 @@ use std::{path::PathBuf, time::Duration};
 use atelier_client::{ClientOptions, RetryPolicy, TlsOptions, proto::text::v1::GenerationConfig};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// Talks to an Atelier gateway: text from language models, scores of content, verdicts of policy.
+mod image;
+
+pub(crate) use image::{ClassifyArgs, Exploration, ExploreArgs, ImageArgs, Point, VideoArgs};
+
+/// Talks to an Atelier gateway: text and pictures from models, scores of content, verdicts of policy.
 ///
 /// Exit codes: 0 done; 1 the call failed; 2 the command line or its input is wrong; 3 refused by policy.
 #[derive(Debug, Parser)]
@@ -60,6 +64,14 @@ pub(crate) enum Command {
     Chat(ChatArgs),
     /// Continue a text, as it is written; no chat template is applied
     Generate(GenerateArgs),
+    /// Make pictures from words, or from a picture and words
+    Image(Box<ImageArgs>),
+    /// Make a clip: a walk through prompts and seeds
+    Video(Box<VideoArgs>),
+    /// Explore the latent space of a GAN or a VAE
+    Explore(ExploreArgs),
+    /// Say what pictures show
+    Classify(ClassifyArgs),
     /// Score texts or pictures; no policy is applied
     Moderate(ModerateArgs),
     /// Judge a text or picture under the policy without generating anything; exit code 3 where it is blocked

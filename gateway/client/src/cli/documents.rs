@@ -15,6 +15,10 @@ use atelier_client::proto::{
 };
 use serde::Serialize;
 
+pub(crate) use image::{ImageCompletion, ImageModel};
+
+mod image;
+
 #[derive(Debug, Serialize)]
 pub(crate) struct ModelRef {
     pub(crate) id: String,
@@ -30,6 +34,8 @@ pub(crate) struct Model {
     pub(crate) vocabulary_size: u32,
     pub(crate) embedding_dimensions: u32,
     pub(crate) license: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) image: Option<ImageModel>,
 }
 
 #[derive(Debug, Serialize)]
@@ -128,8 +134,10 @@ impl From<WireModel> for Model {
             vocabulary_size,
             embedding_dimensions,
             license,
+            image,
         } = model;
-        Self { id, revision, tasks, context_length, vocabulary_size, embedding_dimensions, license }
+        let image = image.map(Into::into);
+        Self { id, revision, tasks, context_length, vocabulary_size, embedding_dimensions, license, image }
     }
 }
 
@@ -143,9 +151,6 @@ impl From<Usage> for TokenUsage {
 impl From<WireTimings> for Timings {
     fn from(timings: WireTimings) -> Self {
         let WireTimings { queue, prefill, decode, total } = timings;
-        let milliseconds = |duration: Option<prost_types::Duration>| {
-            duration.map_or(0.0, |duration| duration.seconds as f64 * 1e3 + f64::from(duration.nanos) / 1e6)
-        };
         Self {
             queue_ms: milliseconds(queue),
             prefill_ms: milliseconds(prefill),
@@ -232,11 +237,22 @@ impl From<WireCategory> for Category {
     }
 }
 
+pub(crate) fn milliseconds(duration: Option<prost_types::Duration>) -> f64 {
+    duration.map_or(0.0, |duration| duration.seconds as f64 * 1e3 + f64::from(duration.nanos) / 1e6)
+}
+
 fn task(task: ModelTask) -> &'static str {
     match task {
         ModelTask::Unspecified => "unspecified",
         ModelTask::TextGeneration => "text_generation",
         ModelTask::TextEmbedding => "text_embedding",
+        ModelTask::ImageGeneration => "image_generation",
+        ModelTask::VideoGeneration => "video_generation",
+        ModelTask::ImageExploration => "image_exploration",
+        ModelTask::ImageEmbedding => "image_embedding",
+        ModelTask::ImageClassification => "image_classification",
+        ModelTask::ImageUpscaling => "image_upscaling",
+        ModelTask::StyleTransfer => "style_transfer",
     }
 }
 

@@ -1,4 +1,4 @@
-//! Lines of {"id", "text"}: reading them, whatever they hold, without a bound on how many there are.
+//! Lines of {"id", "text", ...}: reading them, whatever they hold, without a bound on how many there are.
 
 use std::{
     fs::File,
@@ -21,7 +21,12 @@ const READ_AHEAD: usize = 64;
 pub(crate) struct Record {
     pub(crate) key: Key,
     pub(crate) text: String,
+    /// What else the line has.
+    pub(crate) more: Map<String, Value>,
 }
+
+/// What the text may be called, the proper name first.
+pub(crate) type Names = &'static [&'static str];
 
 /// What an answer is known by.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,7 +46,10 @@ pub(crate) struct BadLine {
 
 /// Reads the lines of a file ("-": stdin) on a thread of their own, as fast as they are taken. An `io::Error` is the
 /// last thing that comes.
-pub(crate) fn read(path: &Path) -> Result<mpsc::Receiver<io::Result<Result<Record, BadLine>>>, CliError> {
+pub(crate) fn read(
+    path: &Path,
+    names: Names,
+) -> Result<mpsc::Receiver<io::Result<Result<Record, BadLine>>>, CliError> {
     let source: Box<dyn Read + Send> = if path == Path::new("-") {
         Box::new(io::stdin())
     } else {
@@ -49,7 +57,7 @@ pub(crate) fn read(path: &Path) -> Result<mpsc::Receiver<io::Result<Result<Recor
     };
     let (sender, receiver) = mpsc::channel(READ_AHEAD);
     std::thread::spawn(move || {
-        for record in Records::new(BufReader::new(source)) {
+        for record in Records::new(BufReader::new(source), names) {
             if sender.blocking_send(record).is_err() {
                 return;
             }
@@ -61,13 +69,14 @@ pub(crate) fn read(path: &Path) -> Result<mpsc::Receiver<io::Result<Result<Recor
 /// The records of a source, empty lines left out.
 struct Records<R> {
     source: R,
+    names: Names,
     line: u64,
     ended: bool,
 }
 
 impl<R: BufRead> Records<R> {
-    fn new(source: R) -> Self {
-        Self { source, line: 0, ended: false }
+    fn new(source: R, names: Names) -> Self {
+        Self { source, names, line: 0, ended: false }
     }
 
     /// The next line without its end; `None` at the end of the source. Of a line that is too long only as much is kept
@@ -95,7 +104,7 @@ impl<R: BufRead> Iterator for Records<R> {
         while !self.ended {
             match self.next_line() {
                 Ok(Some(line)) if line.trim_ascii().is_empty() => {}
-                Ok(Some(line)) => return Some(Ok(parse(self.line, &line))),
+                Ok(Some(line)) => return Some(Ok(parse(self.line, &line, self.names))),
                 Ok(None) => self.ended = true,
                 Err(cause) => {
                     self.ended = true;
@@ -107,7 +116,7 @@ impl<R: BufRead> Iterator for Records<R> {
     }
 }
 
-fn parse(line: u64, bytes: &[u8]) -> Result<Record, BadLine> {
+fn parse(line: u64, bytes: &[u8], names: Names) -> Result<Record, BadLine> {
     let bad =
         |id: Option<Value>, message: &str| BadLine { key: Key { line, id }, message: message.to_owned() };
     if bytes.len() > MAX_LINE_BYTES {
@@ -125,10 +134,11 @@ fn parse(line: u64, bytes: &[u8]) -> Result<Record, BadLine> {
         Some(id @ (Value::String(_) | Value::Number(_))) => Some(id),
         Some(_) => return Err(bad(None, "\"id\" must be a string or a number")),
     };
-    match fields.remove("text") {
-        Some(Value::String(text)) => Ok(Record { key: Key { line, id }, text }),
-        Some(_) => Err(bad(id, "\"text\" must be a string")),
-        None => Err(bad(id, "no \"text\"")),
+    let found = names.iter().find_map(|name| Some((*name, fields.remove(*name)?)));
+    match found {
+        Some((_, Value::String(text))) => Ok(Record { key: Key { line, id }, text, more: fields }),
+        Some((name, _)) => Err(bad(id, &format!("{name:?} must be a string"))),
+        None => Err(bad(id, &format!("no {:?}", names.first().copied().unwrap_or_default()))),
     }
 }
 
@@ -150,7 +160,7 @@ mod tests {
     use serde_json::json;
 
     fn records(source: &[u8]) -> Vec<Result<Record, BadLine>> {
-        Records::new(source).map(|record| record.expect("memory can be read")).collect()
+        Records::new(source, &["text"]).map(|record| record.expect("memory can be read")).collect()
     }
 
     #[test]
@@ -160,7 +170,7 @@ mod tests {
         let shown: Vec<_> = records(source)
             .into_iter()
             .map(|record| match record {
-                Ok(Record { key, text }) => (key.line, key.id, text),
+                Ok(Record { key, text, .. }) => (key.line, key.id, text),
                 Err(BadLine { key, message }) => (key.line, key.id, format!("! {message}")),
             })
             .collect();
@@ -184,7 +194,7 @@ mod tests {
         let records = records(&source);
         assert_eq!(records.len(), 2);
         assert!(matches!(&records[0], Err(BadLine { message, .. }) if message == "longer than 8 MiB"));
-        assert!(matches!(&records[1], Ok(Record { text, key: Key { line: 2, .. } }) if text == "after"));
+        assert!(matches!(&records[1], Ok(Record { text, key: Key { line: 2, .. }, .. }) if text == "after"));
     }
 
     proptest! {

@@ -3,15 +3,22 @@
 mod args;
 mod chat;
 mod check;
+mod classify;
 mod documents;
 mod embed;
+mod explore;
+mod files;
 mod generate;
 mod health;
+mod image;
 mod input;
 mod jsonl;
+mod lines;
 mod models;
 mod moderate;
 mod output;
+mod progress;
+mod video;
 
 use std::{io, process::ExitCode};
 
@@ -91,6 +98,10 @@ async fn run(arguments: Arguments) -> Result<(), CliError> {
     match command {
         Command::Chat(arguments) => chat::run(connect, &mut out, arguments).await,
         Command::Generate(arguments) => generate::run(connect, &mut out, arguments).await,
+        Command::Image(arguments) => image::run(connect, &mut out, *arguments).await,
+        Command::Video(arguments) => video::run(connect, &mut out, *arguments).await,
+        Command::Explore(arguments) => explore::run(connect, &mut out, arguments).await,
+        Command::Classify(arguments) => classify::run(connect, &mut out, arguments).await,
         Command::Moderate(arguments) => moderate::run(connect, &mut out, arguments).await,
         Command::Check(arguments) => check::run(connect, &mut out, arguments).await,
         Command::Embed(arguments) => embed::embed(connect, &mut out, arguments).await,

@@ -1,9 +1,8 @@
 //! `atelier moderate`: scores of texts and pictures, a few or very many.
 
 use std::{
-    io::{self, IsTerminal, Write},
+    io,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
 };
 
 use atelier_client::{
@@ -26,11 +25,9 @@ use super::{
     documents::{ModelRef, Scores},
     input,
     jsonl::{self, BadLine, Key, Record},
+    lines::{Count, ErrorDocument},
     output::Output,
 };
-
-/// Pause between two counts on the terminal.
-const COUNT_EVERY: Duration = Duration::from_millis(200);
 
 /// One answer.
 #[derive(Serialize)]
@@ -42,23 +39,6 @@ struct ScoresDocument {
     #[serde(flatten)]
     scores: Scores,
     models: Vec<ModelRef>,
-}
-
-/// One line that has no scores.
-#[derive(Serialize)]
-struct ErrorDocument {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<Value>,
-    line: u64,
-    error: ErrorBody,
-}
-
-#[derive(Serialize)]
-struct ErrorBody {
-    reason: String,
-    message: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    field: String,
 }
 
 pub(crate) async fn run(
@@ -167,7 +147,7 @@ async fn bulk(
     path: &Path,
     options: BulkOptions,
 ) -> Result<(), CliError> {
-    let lines = ReceiverStream::new(jsonl::read(path)?);
+    let lines = ReceiverStream::new(jsonl::read(path, &["text"])?);
     let client = connect().await?;
     // Bad lines go around the gateway; bounded as all else, so a file of nothing but bad lines fills no memory.
     let (bad, bad_lines) = mpsc::channel(options.in_flight);
@@ -175,7 +155,7 @@ async fn bulk(
         let bad = bad.clone();
         async move {
             let outcome = match line {
-                Ok(Ok(Record { key, text })) => return Some((key, text)),
+                Ok(Ok(Record { key, text, .. })) => return Some((key, text)),
                 Ok(Err(line)) => Outcome::Bad(line),
                 Err(cause) => Outcome::Unreadable(cause),
             };
@@ -212,13 +192,11 @@ async fn bulk(
             }
             Some(Outcome::Answer(BulkAnswer { key, outcome: Err(error), .. })) => {
                 let ItemError { reason, message, field, retryable: _ } = error;
-                let error = ErrorBody { reason, message, field };
-                out.document(&ErrorDocument { id: key.id, line: key.line, error })?;
+                out.document(&ErrorDocument::new(key, reason, message, field))?;
                 count.add(false);
             }
             Some(Outcome::Bad(BadLine { key, message })) => {
-                let error = ErrorBody { reason: "BAD_LINE".into(), message, field: String::new() };
-                out.document(&ErrorDocument { id: key.id, line: key.line, error })?;
+                out.document(&ErrorDocument::bad_line(key, message))?;
                 count.add(false);
             }
             Some(Outcome::Unreadable(cause)) => {
@@ -232,44 +210,5 @@ async fn bulk(
         }
     }
     out.flush()?;
-    count.finish()
-}
-
-/// Counts lines, on the terminal too where one watches and the answers go elsewhere.
-struct Count {
-    done: u64,
-    failed: u64,
-    shown: Option<Instant>,
-}
-
-impl Count {
-    fn new(out: &Output) -> Self {
-        let watched = io::stderr().is_terminal() && !out.is_terminal();
-        Self { done: 0, failed: 0, shown: watched.then(Instant::now) }
-    }
-
-    fn add(&mut self, good: bool) {
-        self.done += 1;
-        self.failed += u64::from(!good);
-        if self.shown.is_some_and(|shown| shown.elapsed() >= COUNT_EVERY) {
-            self.show();
-            self.shown = Some(Instant::now());
-        }
-    }
-
-    fn show(&self) {
-        // A closed stderr is no reason to stop.
-        let _ = write!(io::stderr(), "\r{} lines, {} failed", self.done, self.failed);
-    }
-
-    fn finish(self) -> Result<(), CliError> {
-        if self.shown.is_some() {
-            self.show();
-            let _ = writeln!(io::stderr());
-        }
-        match self.failed {
-            0 => Ok(()),
-            failed => Err(CliError::Incomplete(format!("{failed} of {} lines have no scores", self.done))),
-        }
-    }
+    count.finish("have no scores")
 }

@@ -1,15 +1,16 @@
 //! A gateway that answers from a script: what a text says decides what happens to it.
 
+mod images;
+mod port;
+
 use std::{
     collections::HashMap,
-    convert::Infallible,
     net::SocketAddr,
     pin::Pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU32, Ordering},
     },
-    task::{Context, Poll},
     time::Duration,
 };
 
@@ -26,11 +27,10 @@ use atelier_client::proto::{
 use futures::{Stream, StreamExt, stream};
 use tokio::{net::TcpListener, runtime::Runtime};
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{
-    Code, Request, Response, Status, Streaming, body::Body, codegen::http, metadata::MetadataMap,
-    transport::Server,
-};
+use tonic::{Code, Request, Response, Status, Streaming, metadata::MetadataMap, transport::Server};
 use tonic_types::{ErrorDetails, StatusExt};
+
+use port::Either;
 
 /// The only key the gateway lets in, once a test has asked it to look.
 pub(crate) const KEY: &str = "sesame";
@@ -47,6 +47,9 @@ pub(crate) struct Seen {
     pub(crate) tenants: Mutex<Vec<String>>,
     pub(crate) messages: Mutex<Vec<Vec<Message>>>,
     pub(crate) tries: Mutex<HashMap<String, u32>>,
+    pub(crate) paintings: Mutex<Vec<wire::StreamGenerateImageRequest>>,
+    pub(crate) clips: Mutex<Vec<wire::GenerateVideoRequest>>,
+    pub(crate) explorations: Mutex<Vec<wire::ExploreRequest>>,
 }
 
 /// The gateway on a port of its own; it stops when dropped.
@@ -78,37 +81,6 @@ impl Gateway {
             Server::builder().serve_with_incoming(either, TcpListenerStream::new(listener)).await
         });
         Self { address, seen, _runtime: runtime }
-    }
-}
-
-/// Two services on one port.
-#[derive(Clone)]
-struct Either<G, H> {
-    gateway: G,
-    health: H,
-}
-
-impl<G, H> tonic::codegen::Service<http::Request<Body>> for Either<G, H>
-where
-    G: tonic::codegen::Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
-    H: tonic::codegen::Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
-    G::Future: Send + 'static,
-    H::Future: Send + 'static,
-{
-    type Response = http::Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        if request.uri().path().starts_with("/grpc.health.v1.Health/") {
-            Box::pin(self.health.call(request))
-        } else {
-            Box::pin(self.gateway.call(request))
-        }
     }
 }
 
@@ -249,6 +221,8 @@ fn deltas(words: Vec<String>) -> impl Iterator<Item = Delta> {
 impl gateway_service_server::GatewayService for Service {
     type StreamChatStream = Answers<wire::StreamChatResponse>;
     type StreamGenerateStream = Answers<wire::StreamGenerateResponse>;
+    type StreamGenerateImageStream = Answers<wire::StreamGenerateImageResponse>;
+    type GenerateVideoStream = Answers<wire::GenerateVideoResponse>;
     type StreamEmbedStream = Answers<wire::StreamEmbedResponse>;
     type StreamModerateTextStream = Answers<wire::StreamModerateTextResponse>;
     type StreamModerateImageStream = Answers<wire::StreamModerateImageResponse>;
@@ -308,6 +282,51 @@ impl gateway_service_server::GatewayService for Service {
         let events = deltas(words).map(Event::Delta).chain([completion]);
         let events = events.map(|event| Ok(wire::StreamGenerateResponse { event: Some(event) }));
         Ok(Response::new(stream::iter(events.collect::<Vec<_>>()).boxed()))
+    }
+
+    async fn generate_image(
+        &self,
+        request: Request<wire::GenerateImageRequest>,
+    ) -> Result<Response<wire::GenerateImageResponse>, Status> {
+        self.admit(request.metadata())?;
+        images::paint(self, request.into_inner()).map(Response::new)
+    }
+
+    async fn stream_generate_image(
+        &self,
+        request: Request<wire::StreamGenerateImageRequest>,
+    ) -> Result<Response<Self::StreamGenerateImageStream>, Status> {
+        let events = images::paint_slowly(self, request.into_inner())?;
+        Ok(Response::new(stream::iter(events.into_iter().map(Ok)).boxed()))
+    }
+
+    async fn generate_video(
+        &self,
+        request: Request<wire::GenerateVideoRequest>,
+    ) -> Result<Response<Self::GenerateVideoStream>, Status> {
+        let events = images::film(self, request.into_inner());
+        Ok(Response::new(stream::iter(events.into_iter().map(Ok)).boxed()))
+    }
+
+    async fn explore(
+        &self,
+        request: Request<wire::ExploreRequest>,
+    ) -> Result<Response<wire::ExploreResponse>, Status> {
+        Ok(Response::new(images::explore(self, request.into_inner())))
+    }
+
+    async fn embed_image(
+        &self,
+        _: Request<wire::EmbedImageRequest>,
+    ) -> Result<Response<wire::EmbedImageResponse>, Status> {
+        Ok(Response::new(wire::EmbedImageResponse::default()))
+    }
+
+    async fn classify_image(
+        &self,
+        request: Request<wire::ClassifyImageRequest>,
+    ) -> Result<Response<wire::ClassifyImageResponse>, Status> {
+        Ok(Response::new(images::classify(request.into_inner())))
     }
 
     async fn tokenize(

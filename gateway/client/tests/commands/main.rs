@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking, their helpers too")]
 
 mod fake;
+mod images;
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +16,7 @@ use std::{
 use fake::{Gateway, KEY, Seen};
 use serde_json::{Value, json};
 
-fn atelier(gateway: &Gateway, arguments: &[&str]) -> Command {
+pub(crate) fn atelier(gateway: &Gateway, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_atelier"));
     for name in ["ATELIER_API_KEY", "ATELIER_TENANT", "ATELIER_MODEL"] {
         command.env_remove(name);
@@ -25,11 +26,11 @@ fn atelier(gateway: &Gateway, arguments: &[&str]) -> Command {
     command
 }
 
-fn run(gateway: &Gateway, arguments: &[&str]) -> Output {
+pub(crate) fn run(gateway: &Gateway, arguments: &[&str]) -> Output {
     atelier(gateway, arguments).output().unwrap()
 }
 
-fn run_with_stdin(gateway: &Gateway, arguments: &[&str], stdin: impl Into<Vec<u8>>) -> Output {
+pub(crate) fn run_with_stdin(gateway: &Gateway, arguments: &[&str], stdin: impl Into<Vec<u8>>) -> Output {
     let mut child = atelier(gateway, arguments).stdin(Stdio::piped()).spawn().unwrap();
     let (mut pipe, stdin) = (child.stdin.take().unwrap(), stdin.into());
     let writer = thread::spawn(move || pipe.write_all(&stdin));
@@ -39,16 +40,16 @@ fn run_with_stdin(gateway: &Gateway, arguments: &[&str], stdin: impl Into<Vec<u8
     output
 }
 
-fn text(bytes: &[u8]) -> &str {
+pub(crate) fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 
-fn documents(bytes: &[u8]) -> Vec<Value> {
+pub(crate) fn documents(bytes: &[u8]) -> Vec<Value> {
     text(bytes).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 #[track_caller]
-fn assert_ended(output: &Output, code: i32) {
+pub(crate) fn assert_ended(output: &Output, code: i32) {
     assert_eq!(output.status.code(), Some(code), "stderr: {}", text(&output.stderr));
 }
 
@@ -313,7 +314,7 @@ fn bulk_input() -> (String, usize, usize) {
 }
 
 /// Each line's answers, by line number.
-fn by_line(output: &Output) -> BTreeMap<u64, Vec<Value>> {
+pub(crate) fn by_line(output: &Output) -> BTreeMap<u64, Vec<Value>> {
     let mut lines: BTreeMap<u64, Vec<Value>> = BTreeMap::new();
     for document in documents(&output.stdout) {
         lines.entry(document["line"].as_u64().unwrap()).or_default().push(document);
