@@ -65,7 +65,7 @@ pub(super) fn chart_configuration(context: &Context) -> Result<Outcome> {
     render(&tools, &workspace().join("deploy/helm/atelier"), "values.yaml", &rendered)?;
     let script = workspace().join("deploy/helm/checks/configs.py");
     capture(tools.environment.python().arg(script).arg(&rendered).arg(&folder))?;
-    for component in ["gateway", "text", "moderation"] {
+    for component in ["gateway", "text", "moderation", "image"] {
         let file = folder.join(format!("{component}.yaml"));
         ensure!(file.exists(), "the chart has no configuration for {component}");
         let mut run = Command::new(binaries.join(format!("atelier-{component}")));

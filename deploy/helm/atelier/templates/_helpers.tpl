@@ -7,6 +7,22 @@
 {{- end -}}
 {{- end -}}
 
+{{/* What a release runs, blank between. A component's binary is atelier-<component>. */}}
+{{- define "atelier.components" -}}
+gateway text moderation image
+{{- end -}}
+
+{{/* Where a component's values stand: `image` is the container image, as in every chart. Takes its name. */}}
+{{- define "atelier.values" -}}
+{{- if eq . "image" }}imageService{{ else }}{{ . }}{{ end -}}
+{{- end -}}
+
+{{/* Where the gateway reaches a component. Takes (dict "root" $ "component" "text"). */}}
+{{- define "atelier.endpoint" -}}
+{{- $values := index .root.Values (include "atelier.values" .component) -}}
+{{- printf "http://%s-%s:%d" (include "atelier.fullname" .root) .component (int $values.service.port) -}}
+{{- end -}}
+
 {{/* Labels that select a component's pods. Takes (dict "root" $ "component" "text"). */}}
 {{- define "atelier.selector" -}}
 app.kubernetes.io/name: {{ .root.Chart.Name }}
@@ -30,7 +46,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{/* A component's configuration file: what the chart has to say, under what the user says. */}}
 {{- define "atelier.config" -}}
 {{- $root := .root -}}
-{{- $values := index $root.Values .component -}}
+{{- $values := index $root.Values (include "atelier.values" .component) -}}
 {{- $config := dict
   "server" (dict
     "listen" (printf "0.0.0.0:%d" (int $values.service.port))
@@ -39,10 +55,11 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
     "drain_timeout" (printf "%ds" (int $root.Values.drain.timeoutSeconds)))
   "telemetry" (dict "format" "json") -}}
 {{- if eq .component "gateway" -}}
-{{- $name := include "atelier.fullname" $root -}}
-{{- $text := dict "endpoint" (printf "http://%s-text:%d" $name (int $root.Values.text.service.port)) -}}
-{{- $moderation := dict "endpoint" (printf "http://%s-moderation:%d" $name (int $root.Values.moderation.service.port)) -}}
-{{- $_ := set $config "text" (dict "upstreams" (list (dict "connection" $text))) -}}
+{{- range $component := list "text" "image" -}}
+{{- $connection := dict "endpoint" (include "atelier.endpoint" (dict "root" $root "component" $component)) -}}
+{{- $_ := set $config $component (dict "upstreams" (list (dict "connection" $connection))) -}}
+{{- end -}}
+{{- $moderation := dict "endpoint" (include "atelier.endpoint" (dict "root" $root "component" "moderation")) -}}
 {{- $_ := set $config "moderation" (dict "upstreams" (list $moderation)) -}}
 {{- if $root.Values.policy -}}
 {{- $_ := set $config "policy" (dict "file" "/etc/atelier/policy/policy.yaml") -}}
