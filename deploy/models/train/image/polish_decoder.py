@@ -4,6 +4,7 @@ What a flow makes is never exactly a latent, so the latents get some noise; a sm
 edges where distances alone would be content with a blur.
 """
 
+import argparse
 import json
 
 import numpy as np
@@ -63,6 +64,7 @@ def work(place: Place, options) -> None:
     odds = likely(json.loads((options.work / "pictures.json").read_text()))
     count = options.batch // place.processes
     decoder_parameters, critic_parameters = list(decoder.parameters()), list(critic.parameters())
+    opposed = options.critic
     while not progress.done:
         random = seed(place, progress.step)
         chosen = np.sort(random.choice(len(odds), count, p=odds))
@@ -71,16 +73,16 @@ def work(place: Place, options) -> None:
         latent = latent + torch.randn_like(latent) * torch.rand(count, 1, 1, 1, device=place.device) * NOISE
         made = decoder(scale.restore(latent).contiguous(memory_format=torch.channels_last))
 
-        judged = functional.relu(1 - critic(picture)).mean() + functional.relu(1 + critic(made.detach())).mean()
-        critic_optimiser.zero_grad()
-        judged.backward()
-        average_gradients(critic_parameters, place)
-        critic_optimiser.step()
-
-        critic.requires_grad_(False)
         absolute = (made - picture).abs().mean()
-        opinion = -critic(made).mean()
-        loss = absolute + EDGES * edges(made, picture) + CRITIC * min(1, progress.step / CRITIC_STEPS) * opinion
+        loss = absolute + EDGES * edges(made, picture)
+        if opposed:
+            judged = functional.relu(1 - critic(picture)).mean() + functional.relu(1 + critic(made.detach())).mean()
+            critic_optimiser.zero_grad()
+            judged.backward()
+            average_gradients(critic_parameters, place)
+            critic_optimiser.step()
+            critic.requires_grad_(False)
+            loss = loss - CRITIC * min(1, progress.step / CRITIC_STEPS) * critic(made).mean()
         loss.backward()
         critic.requires_grad_(True)
         average_gradients(decoder_parameters, place)
@@ -90,10 +92,12 @@ def work(place: Place, options) -> None:
         progress.advance()
         if place.leads:
             average.update(decoder, progress.step)
-        progress.log(absolute=absolute.item(), critic=judged.item(), opinion=opinion.item())
+        progress.log(absolute=absolute.item())
         if progress.is_time_to_save():
             save(path, progress, **parts)
 
 
 if __name__ == "__main__":
-    launch(work, arguments(__doc__, minutes=10, batch=16).parse_args(), PORT)
+    parser = arguments(__doc__, minutes=10, batch=16)
+    parser.add_argument("--critic", action=argparse.BooleanOptionalAction, default=True, help="crisper, at twice the time a step")
+    launch(work, parser.parse_args(), PORT)
