@@ -76,7 +76,7 @@ pub(crate) enum Command {
     Moderate(ModerateArgs),
     /// Judge a text or picture under the policy without generating anything; exit code 3 where it is blocked
     Check(CheckArgs),
-    /// Turn texts into unit vectors
+    /// Turn texts or pictures into unit vectors
     Embed(EmbedArgs),
     /// Split a text into a model's tokens
     Tokenize(TokenizeArgs),
@@ -213,6 +213,9 @@ pub(crate) struct EmbedArgs {
     /// Texts; nothing where input is piped: one a line from stdin
     #[arg(value_name = "TEXT")]
     pub(crate) texts: Vec<String>,
+    /// Picture to turn into a vector; may be repeated
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["texts", "truncate"])]
+    pub(crate) image: Vec<PathBuf>,
     /// Model to ask; see `atelier models`
     #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
     pub(crate) model: String,
@@ -353,6 +356,7 @@ mod tests {
             "chat --seed -1 x",
             "chat --logit-bias 7 x",
             "moderate --image a.png text",
+            "embed --image a.png text",
             "moderate --concurrency 4 text",
             "moderate --concurrency 4",
             "moderate --jsonl --concurrency 0",

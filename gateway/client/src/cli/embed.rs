@@ -1,11 +1,14 @@
 //! `atelier embed` and `atelier tokenize`.
 
-use std::io::{self, IsTerminal, Read};
+use std::{
+    io::{self, IsTerminal, Read},
+    path::PathBuf,
+};
 
 use atelier_client::{
     Client, ClientError,
     proto::{
-        gateway::v1::{EmbedRequest, TokenizeRequest},
+        gateway::v1::{EmbedImageRequest, EmbedRequest, TokenizeRequest},
         text::v1::Truncation,
     },
 };
@@ -52,7 +55,10 @@ pub(crate) async fn embed(
     out: &mut Output,
     arguments: EmbedArgs,
 ) -> Result<(), CliError> {
-    let EmbedArgs { mut texts, model, truncate } = arguments;
+    let EmbedArgs { mut texts, image, model, truncate } = arguments;
+    if !image.is_empty() {
+        return embed_images(connect, out, image, model).await;
+    }
     if texts.is_empty() {
         texts = lines()?;
     }
@@ -67,15 +73,45 @@ pub(crate) async fn embed(
             .collect(),
         usage: answer.usage.map(Into::into),
     };
+    print(out, "TEXT", &texts, &document)
+}
+
+/// Pictures go one by one: a request of several could exceed what the gateway takes in one message.
+async fn embed_images(
+    connect: impl AsyncFn() -> Result<Client, ClientError>,
+    out: &mut Output,
+    paths: Vec<PathBuf>,
+    model: String,
+) -> Result<(), CliError> {
+    let client = connect().await?;
+    let mut document = EmbeddingsDocument { model: None, embeddings: Vec::new(), usage: None };
+    for path in &paths {
+        let images = vec![input::file(path)?.into()];
+        let answer = client.embed_image(EmbedImageRequest { model: model.clone(), images }).await?;
+        document.model = answer.model.map(Into::into);
+        let embeddings = answer.embeddings.into_iter();
+        let vector = |values: Vec<f32>| EmbeddingDocument { values, truncated: false };
+        document.embeddings.extend(embeddings.map(|embedding| vector(embedding.values)));
+    }
+    let names: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+    print(out, "PICTURE", &names, &document)
+}
+
+fn print(
+    out: &mut Output,
+    what: &str,
+    names: &[String],
+    document: &EmbeddingsDocument,
+) -> Result<(), CliError> {
     if out.json {
-        return out.document(&document);
+        return out.document(document);
     }
     // The whole vectors are for programs; people see that they are there and how they begin.
-    let mut rows = vec![["TEXT", "DIMENSIONS", "VECTOR"].map(str::to_owned).to_vec()];
-    for (text, EmbeddingDocument { values, truncated }) in texts.iter().zip(&document.embeddings) {
+    let mut rows = vec![[what, "DIMENSIONS", "VECTOR"].map(str::to_owned).to_vec()];
+    for (name, EmbeddingDocument { values, truncated }) in names.iter().zip(&document.embeddings) {
         let beginning: Vec<_> = values.iter().take(4).map(|value| format!("{value:+.4}")).collect();
         let cut = if *truncated { " (text cut)" } else { "" };
-        rows.push(vec![excerpt(text), values.len().to_string(), format!("{} ...{cut}", beginning.join(" "))]);
+        rows.push(vec![excerpt(name), values.len().to_string(), format!("{} ...{cut}", beginning.join(" "))]);
     }
     out.table(&rows)?;
     match &document.model {

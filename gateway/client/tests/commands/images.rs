@@ -336,6 +336,16 @@ fn latent_spaces_are_explored() {
 }
 
 #[test]
+fn pictures_are_turned_into_vectors() {
+    let (gateway, folder) = (Gateway::start(), Folder::new());
+    let (cat, horse) = (folder.with("cat.png", "a cat"), folder.with("horse.png", "a horse"));
+    let output = run(&gateway, &["embed", "--json", "--image", &cat, "--image", &horse]);
+    assert_ended(&output, 0);
+    let vectors = documents(&output.stdout).remove(0)["embeddings"].take();
+    assert_eq!((&vectors[0]["values"], &vectors[1]["values"]), (&json!([5.0, 0.5]), &json!([7.0, 0.5])));
+}
+
+#[test]
 fn pictures_are_classified() {
     let (gateway, folder) = (Gateway::start(), Folder::new());
     let (cat, dog) = (folder.with("cat.png", "a cat"), folder.with("dog.png", "a dog"));

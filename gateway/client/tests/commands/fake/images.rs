@@ -7,8 +7,8 @@ use atelier_client::proto::{
         generate_video_response, stream_generate_image_response,
     },
     image::v1::{
-        Completion, ExploredImage, Image, ImageFormat, ImageLabel, ImageLabels, Latent, Progress, VideoChunk,
-        VideoFrame,
+        Completion, ExploredImage, Image, ImageEmbedding, ImageFormat, ImageLabel, ImageLabels, Latent,
+        Progress, VideoChunk, VideoFrame,
     },
 };
 use tonic::Status;
@@ -172,4 +172,10 @@ pub(super) fn classify(request: wire::ClassifyImageRequest) -> wire::ClassifyIma
     };
     let results = request.images.iter().map(|data| ImageLabels { labels: vec![label(data)] });
     wire::ClassifyImageResponse { results: results.collect(), model: model() }
+}
+
+pub(super) fn embed(request: wire::EmbedImageRequest) -> wire::EmbedImageResponse {
+    let embedding = |data: &[u8]| ImageEmbedding { values: vec![data.len() as f32, 0.5] };
+    let embeddings = request.images.iter().map(|data| embedding(data)).collect();
+    wire::EmbedImageResponse { embeddings, model: model() }
 }

@@ -317,9 +317,9 @@ impl gateway_service_server::GatewayService for Service {
 
     async fn embed_image(
         &self,
-        _: Request<wire::EmbedImageRequest>,
+        request: Request<wire::EmbedImageRequest>,
     ) -> Result<Response<wire::EmbedImageResponse>, Status> {
-        Ok(Response::new(wire::EmbedImageResponse::default()))
+        Ok(Response::new(images::embed(request.into_inner())))
     }
 
     async fn classify_image(
