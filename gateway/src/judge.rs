@@ -118,7 +118,10 @@ impl Judge {
             Part::Frame => Behind::Dropped,
             Part::Picture | Part::Preview | Part::Sheet => Behind::Judged,
         };
-        self.each(call, Pieces { stage, part: Some(part), content, prints }, first, behind).await
+        let judged =
+            self.each(call, Pieces { stage, part: Some(part), content, prints }, first, behind).await?;
+        metrics::pictures(stage.as_str(), part.as_str(), judged.len());
+        Ok(judged)
     }
 
     async fn each(

@@ -9,6 +9,7 @@ const VERDICTS: &str = "atelier_gateway_verdicts_total";
 const MODERATION_SECONDS: &str = "atelier_gateway_moderation_seconds";
 const MODERATION_FAILURES: &str = "atelier_gateway_moderation_failures_total";
 const WINDOWS: &str = "atelier_gateway_windows_total";
+const PICTURES: &str = "atelier_gateway_pictures_total";
 const HELD_SECONDS: &str = "atelier_gateway_held_seconds";
 const POLICY_INFO: &str = "atelier_gateway_policy_info";
 const POLICY_RELOADS: &str = "atelier_gateway_policy_reloads_total";
@@ -26,6 +27,10 @@ pub(crate) fn describe() {
     describe_histogram!(MODERATION_SECONDS, "Time of the measurement behind a decision");
     describe_counter!(MODERATION_FAILURES, "Measurements that failed, so that the failure mode decided");
     describe_counter!(WINDOWS, "Windows of output that were judged");
+    describe_counter!(
+        PICTURES,
+        "Pictures that were judged, by stage and part: picture, preview, frame or sheet"
+    );
     describe_histogram!(HELD_SECONDS, "Age of the oldest text of a window when its verdict came");
     describe_gauge!(POLICY_INFO, "1 for the version of the policy in force");
     describe_counter!(POLICY_RELOADS, "Changed policy files, by result: taken or rejected");
@@ -62,6 +67,10 @@ pub(crate) fn windows(count: usize, held: Option<Duration>) {
     if let Some(held) = held {
         histogram!(HELD_SECONDS).record(held.as_secs_f64());
     }
+}
+
+pub(crate) fn pictures(stage: &'static str, part: &'static str, count: usize) {
+    counter!(PICTURES, "stage" => stage, "part" => part).increment(count as u64);
 }
 
 pub(crate) fn policy_taken(before: Option<&str>, now: &str) {

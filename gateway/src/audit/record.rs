@@ -66,6 +66,18 @@ pub(crate) enum Part {
     Sheet,
 }
 
+impl Part {
+    /// The name in metrics; the trail's is the same.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Picture => "picture",
+            Self::Preview => "preview",
+            Self::Frame => "frame",
+            Self::Sheet => "sheet",
+        }
+    }
+}
+
 /// What a decision was about.
 pub(crate) struct Decision {
     /// Number of the window of an answer, or of the picture.

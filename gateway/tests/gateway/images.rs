@@ -312,6 +312,29 @@ async fn vectors_and_labels_are_passed_on_unjudged() {
 }
 
 #[tokio::test]
+async fn metrics_tell_of_pictures() {
+    let sandbox = Sandbox::start(&closed()).await;
+    sandbox.image.paint(&["a calm sea", "a BLOCKME"]);
+    paint(&sandbox, prompt("a sea")).await.unwrap();
+    let metrics = sandbox.get("/metrics").await;
+    let mut lines = metrics.lines().filter(|line| line.starts_with("atelier_gateway_pictures_total"));
+    assert!(lines.any(|line| line.contains("part=\"picture\"") && line.contains("stage=\"output\"")));
+    assert!(metrics.contains("kind=\"image\""), "the upstream is told of");
+}
+
+#[tokio::test]
+async fn a_required_image_service_is_waited_for() {
+    let sandbox = Sandbox::start_unready(&closed(), |config| {
+        config.image.required = true;
+        config.image.upstreams[0].connection.endpoint = "http://127.0.0.1:1".to_owned();
+    })
+    .await;
+    // Text is there, so this much is known of it.
+    sandbox.until("text is listed", async || sandbox.chat("hello").await.is_ok()).await;
+    assert!(!sandbox.get("/readyz").await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
 async fn without_image_services_the_gateway_is_ready_and_has_no_such_model() {
     let sandbox = Sandbox::start_with(&closed(), |config| config.image.upstreams.clear()).await;
     let refused = paint(&sandbox, prompt("a sea")).await.unwrap_err();
