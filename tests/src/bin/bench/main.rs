@@ -25,6 +25,12 @@ struct Arguments {
     /// Just one part.
     #[arg(long)]
     only: Option<Part>,
+    /// A Python that has optimum-onnx and diffusers: pictures of `--peer-model` are compared with theirs.
+    #[arg(long, value_name = "PYTHON", requires = "peer_model")]
+    peer: Option<PathBuf>,
+    /// A Stable Diffusion folder in ONNX that both sides run.
+    #[arg(long, value_name = "FOLDER")]
+    peer_model: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -54,6 +60,9 @@ fn main() -> anyhow::Result<()> {
         }
         if wanted(Part::Paint) {
             paint::run(&onnx, arguments.rounds, &mut report).await?;
+            if let (Some(python), Some(folder)) = (&arguments.peer, &arguments.peer_model) {
+                paint::against_peer(&onnx, (python, folder), arguments.rounds, &mut report)?;
+            }
         }
         anyhow::Ok(())
     })?;

@@ -1,6 +1,6 @@
 //! Pictures: the pipeline and the service against the sum of their bare model runs.
 
-use std::time::Instant;
+use std::{path::Path, process::Command, time::Instant};
 
 use atelier_inference::{Model, ModelFolder, ModelStore, RunControl, Runtime, SessionConfig, Tensor, home};
 use atelier_pipeline::{Conditioning, Noise, Pipeline, Request};
@@ -85,6 +85,35 @@ pub(crate) async fn run(onnx: &Runtime, rounds: usize, report: &mut Report) -> a
     report.add("picture, 20 guided steps: service (PNG) vs the bare runs, ms", services, Goal::AtMost(1.10));
     service.drain();
     service.ended().await
+}
+
+/// A Stable Diffusion folder, here and in optimum under a Python, each with one thread.
+pub(crate) fn against_peer(
+    onnx: &Runtime,
+    (python, folder): (&Path, &Path),
+    rounds: usize,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/optimum_pipeline.py");
+    let mut peer = Command::new(python);
+    peer.arg(script).arg(folder);
+    let output = peer.args([STEPS.to_string(), rounds.to_string(), "1".to_owned()]).output()?;
+    anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let theirs = String::from_utf8(output.stdout)?;
+    let theirs = theirs.lines().map(str::parse).collect::<Result<Vec<f64>, _>>()?;
+
+    let session = SessionConfig { intra_op_threads: Some(1), ..SessionConfig::default() };
+    let store = ModelStore::new(home().join("models"));
+    let mut pipeline = Pipeline::load(onnx, &store, &ModelFolder::open(folder)?, &session)?;
+    picture(&mut pipeline)?;
+    let mut pairs = Vec::new();
+    for theirs in theirs {
+        let start = Instant::now();
+        picture(&mut pipeline)?;
+        pairs.push((start.elapsed().as_secs_f64() * 1e3, theirs));
+    }
+    report.add("picture, 20 guided steps: pipeline vs optimum, ms", pairs, Goal::AtMost(1.0));
+    Ok(())
 }
 
 fn picture(pipeline: &mut Pipeline) -> anyhow::Result<()> {
