@@ -17,7 +17,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("atelier-inference", &["atelier-core"]),
     ("atelier-policy", &["atelier-core"]),
     ("atelier-av1", &[]),
-    ("atelier-media", &["atelier-av1", "atelier-core"]),
+    ("atelier-resize", &[]),
+    ("atelier-media", &["atelier-av1", "atelier-core", "atelier-resize"]),
     ("atelier-scheduler", &[]),
     ("atelier-pipeline", &["atelier-core", "atelier-inference", "atelier-media", "atelier-scheduler"]),
     (

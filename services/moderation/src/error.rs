@@ -2,7 +2,7 @@
 
 use atelier_core::{Fault, ModelId};
 use atelier_inference::InferenceError;
-use atelier_media::PictureError;
+use atelier_media::{MediaError, PictureError};
 use tokio::task::JoinError;
 
 use crate::scores::NotAScore;
@@ -25,8 +25,8 @@ pub enum ModerationError {
     #[error(transparent)]
     Picture(#[from] PictureError),
     /// A decoded picture can't be resized.
-    #[error("resizing a picture")]
-    Resize(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error(transparent)]
+    Resize(MediaError),
     /// The run of a model failed.
     #[error(transparent)]
     Inference(#[from] InferenceError),

@@ -1,12 +1,6 @@
 //! The pixels that a classifier reads.
 
-use std::error::Error;
-
-use fast_image_resize::{
-    FilterType, ResizeAlg, ResizeOptions, Resizer,
-    images::{TypedImage, TypedImageRef},
-    pixels::U8x3,
-};
+use atelier_media::{MediaError, resize_rgb_bilinear};
 use image::RgbImage;
 
 /// Side of the crop, in pixels: the input of Open NSFW.
@@ -22,18 +16,13 @@ const CHANNELS: usize = 3;
 ///
 /// # Errors
 /// The resizer refused, which no picture with at least one pixel is known to cause.
-pub fn centre_crop(picture: &RgbImage) -> Result<Vec<u8>, Box<dyn Error + Send + Sync>> {
+pub fn centre_crop(picture: &RgbImage) -> Result<Vec<u8>, MediaError> {
     const MARGIN: usize = (RESIZED_SIDE as usize - CROP_SIDE) / 2;
 
-    // Typed views: the untyped ones would compile the resizer for all kinds of pixels.
-    let view = TypedImageRef::<U8x3>::from_buffer(picture.width(), picture.height(), picture.as_raw())?;
-    let mut resized = TypedImage::<U8x3>::new(RESIZED_SIDE, RESIZED_SIDE);
-    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-    Resizer::new().resize_typed(&view, &mut resized, &options)?;
-
+    let resized = resize_rgb_bilinear(picture, RESIZED_SIDE, RESIZED_SIDE)?;
     let mut crop = Vec::with_capacity(CROP_SIDE * CROP_SIDE * CHANNELS);
-    for row in resized.pixels().chunks_exact(RESIZED_SIDE as usize).skip(MARGIN).take(CROP_SIDE) {
-        crop.extend(row[MARGIN..MARGIN + CROP_SIDE].iter().flat_map(|pixel| pixel.0));
+    for row in resized.chunks_exact(RESIZED_SIDE as usize * CHANNELS).skip(MARGIN).take(CROP_SIDE) {
+        crop.extend_from_slice(&row[MARGIN * CHANNELS..(MARGIN + CROP_SIDE) * CHANNELS]);
     }
     Ok(crop)
 }

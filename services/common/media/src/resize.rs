@@ -1,20 +1,26 @@
-//! Resizing with Lanczos3.
+//! Resizing within the limits.
 
-use fast_image_resize::{
-    FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer,
-    images::{TypedImage, TypedImageRef},
-    pixels::{U8x3, U8x4},
-};
-use image::{ImageBuffer, Pixel, RgbImage, RgbaImage};
+use atelier_resize::Filter;
+use image::{RgbImage, RgbaImage};
 
 use crate::error::{MediaError, check_size};
 
-/// Resizes to exactly this size; the support is widened when shrinking, so nothing aliases.
+/// Resizes to exactly this size with Lanczos3; the support is widened when shrinking, so nothing aliases.
 ///
 /// # Errors
-/// A side, before or after, is 0, or the result has more pixels than a picture may have.
+/// A side, before or after, is 0, or one of the two has more pixels than a picture may have.
 pub fn resize_rgb(picture: &RgbImage, width: u32, height: u32) -> Result<RgbImage, MediaError> {
-    resize::<_, U8x3>(picture, width, height)
+    check(picture.dimensions(), (width, height))?;
+    atelier_resize::resize_rgb(picture, (width, height), Filter::Lanczos3).map_err(failed)
+}
+
+/// As [`resize_rgb`] with a triangle for a filter, as Pillow's `Image.BILINEAR` has: what classifiers were trained on.
+///
+/// # Errors
+/// As [`resize_rgb`].
+pub fn resize_rgb_bilinear(picture: &RgbImage, width: u32, height: u32) -> Result<RgbImage, MediaError> {
+    check(picture.dimensions(), (width, height))?;
+    atelier_resize::resize_rgb(picture, (width, height), Filter::Bilinear).map_err(failed)
 }
 
 /// As [`resize_rgb`], with colours weighted by their alpha: what is transparent lends no colour to its neighbours.
@@ -22,32 +28,17 @@ pub fn resize_rgb(picture: &RgbImage, width: u32, height: u32) -> Result<RgbImag
 /// # Errors
 /// As [`resize_rgb`].
 pub fn resize_rgba(picture: &RgbaImage, width: u32, height: u32) -> Result<RgbaImage, MediaError> {
-    resize::<_, U8x4>(picture, width, height)
+    check(picture.dimensions(), (width, height))?;
+    atelier_resize::resize_rgba(picture, (width, height), Filter::Lanczos3).map_err(failed)
 }
 
-/// `P` and `R` are the same kind of pixel in the words of two crates.
-fn resize<P, R>(
-    picture: &ImageBuffer<P, Vec<u8>>,
-    width: u32,
-    height: u32,
-) -> Result<ImageBuffer<P, Vec<u8>>, MediaError>
-where
-    P: Pixel<Subpixel = u8>,
-    R: PixelTrait<Component = u8>,
-{
-    check_size("picture to resize", picture.dimensions(), (1, u32::MAX))?;
-    check_size("resized picture", (width, height), (1, u32::MAX))?;
-    let mut resized = ImageBuffer::new(width, height);
-    // Typed views: the untyped ones would compile the resizer for all kinds of pixels.
-    let from = TypedImageRef::<R>::from_buffer(picture.width(), picture.height(), picture.as_raw())
-        .map_err(|error| MediaError::Resize(error.into()))?;
-    let mut to = TypedImage::<R>::from_buffer(width, height, &mut resized)
-        .map_err(|error| MediaError::Resize(error.into()))?;
-    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Lanczos3));
-    Resizer::new()
-        .resize_typed(&from, &mut to, &options)
-        .map_err(|error| MediaError::Resize(error.into()))?;
-    Ok(resized)
+fn check(from: (u32, u32), to: (u32, u32)) -> Result<(), MediaError> {
+    check_size("picture to resize", from, (1, u32::MAX))?;
+    check_size("resized picture", to, (1, u32::MAX))
+}
+
+fn failed(error: atelier_resize::ResizeError) -> MediaError {
+    MediaError::Resize(error.into())
 }
 
 #[cfg(test)]

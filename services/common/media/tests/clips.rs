@@ -47,7 +47,7 @@ fn psnr(ours: &[u8], theirs: &[u8]) -> f64 {
     10.0 * (255.0 * 255.0 / error).log10()
 }
 
-fn decoded<'a>(file: &'a [u8], format: ClipFormat) -> Vec<(RgbImage, Duration)> {
+fn decoded(file: &[u8], format: ClipFormat) -> Vec<(RgbImage, Duration)> {
     let frames = match format {
         ClipFormat::WebP => WebPDecoder::new(Cursor::new(file)).expect("is WebP").into_frames(),
         ClipFormat::Gif => GifDecoder::new(Cursor::new(file)).expect("is GIF").into_frames(),

@@ -206,38 +206,3 @@ fn sequence_header(unit: &[u8]) -> Option<&[u8]> {
     let length = Some(usize::from(*length)).filter(|length| *length < 0x80)?;
     unit.get(..2 + length)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quality_orders_quantizers() {
-        let all: Vec<_> = (1..=100).map(quantizer).collect();
-        assert!(all.is_sorted_by(|a, b| a >= b), "{all:?}");
-        assert_eq!((all[0], all[79], all[99]), (254, 120, 4));
-    }
-
-    #[test]
-    fn planes_of_another_size_are_refused() {
-        let plane = |width: usize, height: usize| Plane { samples: &[0; 600][..width * height], width };
-        let video = Layout::Video { frames_per_second: 12 };
-        let mut encoder = Av1Encoder::new((17, 19), video, 80).unwrap();
-        let (luma, chroma) = (plane(17, 19), plane(9, 10));
-        assert!(encoder.push(&[luma, chroma, chroma]).is_ok());
-        for bad in
-            [[].as_slice(), &[luma], &[luma, chroma], &[luma, chroma, luma], &[plane(19, 17), chroma, chroma]]
-        {
-            assert!(matches!(encoder.push(bad), Err(Av1Error::Planes)));
-        }
-        assert!(matches!(Av1Encoder::new((15, 16), video, 80), Err(Av1Error::Config(_))));
-    }
-
-    #[test]
-    fn sequence_headers_are_found() {
-        assert_eq!(sequence_header(&[0x0a, 2, 7, 8, 0x32]), Some([0x0a, 2, 7, 8].as_slice()));
-        for bad in [[].as_slice(), &[0x0a], &[0x0a, 3, 1, 2], &[0x0a, 0x83, 1, 2, 3], &[0x32, 0]] {
-            assert_eq!(sequence_header(bad), None, "{bad:?}");
-        }
-    }
-}

@@ -13,6 +13,9 @@ const TICKS_PER_SECOND: u32 = 100;
 /// The shortest delay that players respect: browsers show frames with a shorter one for a tenth of a second.
 const MIN_DELAY: u16 = 2;
 
+/// Pixels that a palette is learnt from at least: with fewer its colours are visibly off.
+const MIN_SAMPLES: u32 = 20_000;
+
 pub(super) struct Writer {
     config: ClipConfig,
     frames: u32,
@@ -29,7 +32,12 @@ impl Writer {
 
     pub(super) fn push(&mut self, picture: &RgbImage) -> Result<(), MediaError> {
         let ClipConfig { width, height, frames_per_second, quality, .. } = self.config;
-        let mut frame = Frame::from_rgb_speed(side(width), side(height), picture, speed(quality));
+        let mut frame = Frame::from_rgb_speed(
+            side(width),
+            side(height),
+            picture,
+            speed(quality, picture.width() * picture.height()),
+        );
         let begins = |frame| beginning(frame, frames_per_second, TICKS_PER_SECOND);
         let delay = begins(self.frames + 1) - begins(self.frames);
         frame.delay = u16::try_from(delay).unwrap_or(u16::MAX).max(MIN_DELAY);
@@ -50,9 +58,10 @@ impl fmt::Debug for Writer {
 }
 
 /// One pixel in how many the palette is learnt from (NeuQuant, Dekker, 1994): all of them at quality 100, one in 30
-/// at the lowest.
-fn speed(quality: u8) -> i32 {
-    1 + (100 - i32::from(quality.min(100))) * 29 / 99
+/// at the lowest, and never fewer than [`MIN_SAMPLES`] where there are as many.
+fn speed(quality: u8, pixels: u32) -> i32 {
+    let asked = 1 + (100 - i32::from(quality.min(100))) * 29 / 99;
+    asked.min(i32::try_from(pixels / MIN_SAMPLES).unwrap_or(i32::MAX)).max(1)
 }
 
 /// Sides have been checked to have 16 bits.
@@ -70,7 +79,9 @@ mod tests {
 
     #[test]
     fn speeds_are_those_the_quantizer_takes() {
-        assert_eq!([100, 80, 50, 1].map(speed), [1, 6, 15, 30]);
-        assert!((1..=100).all(|quality| (1..=30).contains(&speed(quality))));
+        let large = |quality| speed(quality, 1 << 20);
+        assert_eq!([100, 80, 50, 1].map(large), [1, 6, 15, 30]);
+        assert!((1..=100).all(|quality| (1..=30).contains(&large(quality)) && speed(quality, 1000) == 1));
+        assert_eq!(speed(50, 100_000), 5);
     }
 }
