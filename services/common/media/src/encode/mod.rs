@@ -79,7 +79,8 @@ impl StillFormat {
     }
 }
 
-/// Writes a still. Takes milliseconds, AVIF up to some hundred for a megapixel: call it where blocking is allowed.
+/// Writes a still. A megapixel takes some ten to hundred milliseconds, as lossless WebP half a second, as AVIF one or
+/// two: call it where blocking is allowed.
 ///
 /// # Errors
 /// The quality is out of range, the picture is empty or larger than the format or the limits allow, or it has alpha
