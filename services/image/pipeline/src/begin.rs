@@ -9,7 +9,7 @@ use crate::{
     Capabilities, Control, Job, Noise, PipelineError, Request,
     checks::{self, Size},
     guidance,
-    init::{Start, noised},
+    init::{self, Caller, Start, noised},
     job::{Branch, Followed, StepNoise},
     noise::{Draws, Purpose, refresh, slerp},
     pipeline::Pipeline,
@@ -32,6 +32,20 @@ impl Pipeline {
     /// [`PipelineError::Invalid`] names the field that is out of its range or asks for something that the model does not
     /// have; a run fails or is cancelled.
     pub fn begin(&mut self, request: &Request, control: &RunControl) -> Result<Job, PipelineError> {
+        self.begin_exact(request, None, control)
+    }
+
+    /// As [`Pipeline::begin`], with numbers in place of the bytes of the caller's picture, for comparisons with a reference:
+    /// planes of the answer's size, from -1 to 1.
+    ///
+    /// # Errors
+    /// As [`Pipeline::begin`].
+    pub fn begin_exact(
+        &mut self,
+        request: &Request,
+        planes: Option<&[f32]>,
+        control: &RunControl,
+    ) -> Result<Job, PipelineError> {
         let size = checks::request(request, &self.capabilities)?;
         let pictures = request.num_images.max(1);
         let (scheduler_name, mut scheduler) = self.scheduler(request, size, pictures)?;
@@ -44,16 +58,16 @@ impl Pipeline {
         let clock = Instant::now();
         let latents = (size.height as usize / self.vae.factor(), size.width as usize / self.vae.factor());
         let shape = [self.vae.latent_channels(), latents.0, latents.1];
-        let start = self.start(request, size, pictures, control)?;
+        let caller = Caller { init: request.init.as_ref(), planes };
+        let start = Start::new(&mut self.vae, caller, (size, pictures), self.reads_mask, control)?;
         let controls = controls(&request.controls, &self.capabilities, size);
         let image_time = clock.elapsed();
 
         let length = shape.iter().product::<usize>() * pictures;
         let (noise, step_noise) = noise(&request.noise, length, pictures)?;
-        if let Some(strength) = start.strength {
-            // The shortest decimal: 0.7 of 10 steps are 7, though the nearest f32 is a little below.
-            let decimal = strength.to_string().parse().unwrap_or(f64::from(strength));
-            scheduler.start_with(decimal);
+        if let Some(strength) = init::strength(request.init.as_ref()).filter(|_| !self.steps_within_strength)
+        {
+            scheduler.start_with(strength);
             if scheduler.timestep().is_none() {
                 // However little is asked for, something is made anew.
                 scheduler.start_with(1.0 / self.steps(request) as f64);
@@ -113,6 +127,11 @@ impl Pipeline {
             eta: request.eta,
             pictures,
             positions: Some(positions),
+            strength: if self.steps_within_strength {
+                init::strength(request.init.as_ref()).unwrap_or(1.0)
+            } else {
+                1.0
+            },
             sigmas: self.even_sigmas.then(|| (0..steps).map(|n| 1.0 - n as f64 / steps as f64).collect()),
             ..Settings::steps(steps)
         };
@@ -149,16 +168,6 @@ impl Pipeline {
         let no_style = self.capabilities.styles.len().saturating_sub(1);
         let unwanted = Branch { text, time_ids: time_ids(size, disliked), style: no_style as f32 };
         Ok(vec![unwanted, wanted])
-    }
-
-    fn start(
-        &mut self,
-        request: &Request,
-        size: Size,
-        pictures: usize,
-        control: &RunControl,
-    ) -> Result<Start, PipelineError> {
-        Start::new(&mut self.vae, request.init.as_ref(), (size, pictures), self.reads_mask, control)
     }
 }
 

@@ -79,7 +79,7 @@ fn side(
     if size_multiple == 0 {
         return Err(PipelineError::invalid(field, format!("must be {usual}, the only one of this model")));
     }
-    if !(min_size..=max_size).contains(&side) || side % size_multiple != 0 {
+    if !(min_size..=max_size).contains(&side) || !side.is_multiple_of(size_multiple) {
         let range = format!("must be a multiple of {size_multiple} between {min_size} and {max_size}");
         return Err(PipelineError::invalid(field, range));
     }

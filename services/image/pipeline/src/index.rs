@@ -114,7 +114,7 @@ impl Index {
     }
 
     /// The model of the store that a component is, `["atelier", "<id>"]`.
-    pub(crate) fn from_store(&self, component: &str) -> Option<&str> {
+    pub(crate) fn store_model(&self, component: &str) -> Option<&str> {
         match self.components.get(component)?.as_array()?.as_slice() {
             [library, id] if library == "atelier" => id.as_str(),
             _ => None,

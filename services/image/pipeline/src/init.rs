@@ -14,6 +14,13 @@ use crate::{
 /// How much of a picture is made anew where nobody says.
 const STRENGTH: f32 = 0.8;
 
+/// The caller's picture.
+pub(crate) struct Caller<'a> {
+    pub(crate) init: Option<&'a Init>,
+    /// Numbers in place of its bytes.
+    pub(crate) planes: Option<&'a [f32]>,
+}
+
 /// What a job starts from beside noise.
 #[derive(Debug, Default)]
 pub(crate) struct Start {
@@ -22,22 +29,31 @@ pub(crate) struct Start {
     /// 1 where the picture is made anew, by position of the latents.
     mask: Option<Vec<f32>>,
     /// How much is made anew; absent without a picture.
-    pub(crate) strength: Option<f32>,
+    strength: Option<f64>,
     /// Channels that the denoiser reads beside the latents: the mask and the latents of what stays.
     pub(crate) beside: Vec<f32>,
     /// The denoiser knows what stays by itself.
     reads_mask: bool,
 }
 
+/// How much of the caller's picture is made anew; `None` without one. The shortest decimal: 0.7 of 10 steps are 7, though the
+/// nearest `f32` is a little below.
+pub(crate) fn strength(init: Option<&Init>) -> Option<f64> {
+    let init = init?;
+    let usual = if init.mask.is_some() { 1.0 } else { STRENGTH };
+    let strength = init.strength.unwrap_or(usual);
+    Some(strength.to_string().parse().unwrap_or(f64::from(strength)))
+}
+
 impl Start {
     pub(crate) fn new(
         vae: &mut Vae,
-        init: Option<&Init>,
+        Caller { init, planes: exact }: Caller<'_>,
         (size, pictures): (Size, usize),
         reads_mask: bool,
         control: &RunControl,
     ) -> Result<Self, PipelineError> {
-        let mut start = Self { reads_mask, ..Self::default() };
+        let mut start = Self { reads_mask, strength: strength(init), ..Self::default() };
         let whole = (size.width, size.height);
         let factor = vae.factor();
         let (height, width) = (size.height as usize / factor, size.width as usize / factor);
@@ -51,17 +67,19 @@ impl Start {
             (0..height * width).map(|n| mask[at(n)]).collect::<Vec<f32>>()
         };
         let planes = init.map(|init| {
+            let (height, width) = (size.height as usize, size.width as usize);
+            if let Some(exact) = exact.filter(|exact| exact.len() == vae.picture_channels() * height * width)
+            {
+                return Planes { channels: vae.picture_channels(), height, width, values: exact.to_vec() };
+            }
             let mut values = pixels::planes::<3>(&pixels::on_white(&init.picture, whole), -1.0);
             if vae.picture_channels() > 3 {
                 values.extend(pixels::planes::<1>(&pixels::alpha(&init.picture, whole), -1.0));
             }
-            let (height, width) = (size.height as usize, size.width as usize);
             Planes { channels: vae.picture_channels(), height, width, values }
         });
-        if let (Some(init), Some(planes)) = (init, &planes) {
+        if let Some(planes) = &planes {
             start.clean = vae.encode(planes, control)?.repeat(pictures);
-            let usual = if mask.is_some() { 1.0 } else { STRENGTH };
-            start.strength = Some(init.strength.unwrap_or(usual));
         }
         if reads_mask {
             // Without a mask all is made anew.

@@ -122,7 +122,7 @@ impl Pipeline {
         };
         let prompts = match index.family {
             Family::LatentFlow => {
-                let id = index.from_store("text_encoder").ok_or_else(|| {
+                let id = index.store_model("text_encoder").ok_or_else(|| {
                     PipelineError::folder(
                         folder.id(),
                         "model_index.json: text_encoder is no model of the store",
@@ -197,6 +197,7 @@ impl Pipeline {
             aesthetics_score,
             reads_mask,
             even_sigmas: is_flow,
+            steps_within_strength: index.family == Family::LatentConsistency,
             // The last style is that of no style.
             default_style: style.or(config.styles.len().checked_sub(1)),
             jobs: 0,

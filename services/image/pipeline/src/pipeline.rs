@@ -35,6 +35,8 @@ pub struct Pipeline {
     pub(crate) reads_mask: bool,
     /// Noise levels of flow matching fall evenly from 1, by one step's share each.
     pub(crate) even_sigmas: bool,
+    /// A picture that is there already gets all steps, laid over fewer of the training times (latent consistency models).
+    pub(crate) steps_within_strength: bool,
     /// The style of requests that name none.
     pub(crate) default_style: Option<usize>,
     /// Jobs so far.
@@ -46,6 +48,12 @@ impl Pipeline {
     #[must_use]
     pub fn capabilities(&self) -> &Capabilities {
         &self.capabilities
+    }
+
+    /// Pixels of a latent's side.
+    #[must_use]
+    pub fn latent_factor(&self) -> usize {
+        self.vae.factor()
     }
 
     /// Adds a scheduler by its `scheduler_config.json`, or takes the place of the one of that name.

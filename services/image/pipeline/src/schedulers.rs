@@ -9,27 +9,36 @@ use crate::{PipelineError, index::Family};
 /// Where the folder keeps it.
 const FILE: &str = "scheduler/scheduler_config.json";
 
-/// Name, sampler, and the options that make it that one.
-const KNOWN: [(&str, Kind, &[(&str, &str)]); 11] = [
-    ("ddim", Kind::Ddim, &[]),
-    ("pndm", Kind::Pndm, &[]),
-    ("euler", Kind::Euler, &[]),
-    ("euler_a", Kind::EulerAncestral, &[]),
-    ("dpmpp_2m", Kind::DpmSolver, &[("algorithm_type", r#""dpmsolver++""#)]),
-    (
-        "dpmpp_2m_karras",
-        Kind::DpmSolver,
-        &[("algorithm_type", r#""dpmsolver++""#), ("use_karras_sigmas", "true")],
-    ),
-    ("dpmpp_2m_sde", Kind::DpmSolver, &[("algorithm_type", r#""sde-dpmsolver++""#)]),
-    (
-        "dpmpp_2m_sde_karras",
-        Kind::DpmSolver,
-        &[("algorithm_type", r#""sde-dpmsolver++""#), ("use_karras_sigmas", "true")],
-    ),
-    ("unipc", Kind::UniPc, &[]),
-    ("lcm", Kind::Lcm, &[]),
-    ("flow_euler", Kind::FlowMatchEuler, &[]),
+/// A sampler by the name that requests use, with the options that make it that one.
+struct Known {
+    name: &'static str,
+    kind: Kind,
+    /// `algorithm_type`, for samplers that have several.
+    algorithm: Option<&'static str>,
+    /// `use_karras_sigmas`.
+    karras: bool,
+}
+
+const fn plain(name: &'static str, kind: Kind) -> Known {
+    Known { name, kind, algorithm: None, karras: false }
+}
+
+const fn solver(name: &'static str, algorithm: &'static str, karras: bool) -> Known {
+    Known { name, kind: Kind::DpmSolver, algorithm: Some(algorithm), karras }
+}
+
+const KNOWN: [Known; 11] = [
+    plain("ddim", Kind::Ddim),
+    plain("pndm", Kind::Pndm),
+    plain("euler", Kind::Euler),
+    plain("euler_a", Kind::EulerAncestral),
+    solver("dpmpp_2m", "dpmsolver++", false),
+    solver("dpmpp_2m_karras", "dpmsolver++", true),
+    solver("dpmpp_2m_sde", "sde-dpmsolver++", false),
+    solver("dpmpp_2m_sde_karras", "sde-dpmsolver++", true),
+    plain("unipc", Kind::UniPc),
+    plain("lcm", Kind::Lcm),
+    plain("flow_euler", Kind::FlowMatchEuler),
 ];
 
 /// Schedulers by name, the folder's own first.
@@ -55,16 +64,16 @@ impl Schedulers {
         }
         let own = (name_of(kind, &keys), config(&keys)?);
         let mut all = vec![(own.0.to_owned(), own.1)];
-        for (name, other, options) in KNOWN {
+        for other in &KNOWN {
             // A model that predicts a flow is of no use to the others, nor they to it.
             let is_flow = |kind| kind == Kind::FlowMatchEuler;
-            if name == own.0 || is_flow(other) != is_flow(kind) {
+            if other.name == own.0 || is_flow(other.kind) != is_flow(kind) {
                 continue;
             }
-            let config = config(&with(&keys, other, options))?;
+            let config = config(&with(&keys, other))?;
             // Some samplers don't take each prediction type.
             if Scheduler::new(&config, &Settings::steps(10)).is_ok() {
-                all.push((name.to_owned(), config));
+                all.push((other.name.to_owned(), config));
             }
         }
         Ok(Self(all))
@@ -96,7 +105,7 @@ fn config(keys: &Map<String, Value>) -> Result<SchedulerConfig, SchedulerError> 
 }
 
 /// The same noise schedule for another sampler, as `from_config` of diffusers makes it.
-fn with(keys: &Map<String, Value>, kind: Kind, options: &[(&str, &str)]) -> Map<String, Value> {
+fn with(keys: &Map<String, Value>, other: &Known) -> Map<String, Value> {
     let mut keys = keys.clone();
     // What a class filled in by itself is not what the file asks of another class.
     if let Some(Value::Array(filled_in)) = keys.remove("_use_default_values") {
@@ -106,27 +115,27 @@ fn with(keys: &Map<String, Value>, kind: Kind, options: &[(&str, &str)]) -> Map<
     }
     // Latents of these models are not pictures within -1 and 1.
     keys.entry("clip_sample").or_insert(json!(false));
-    for key in ["algorithm_type", "solver_order", "solver_type", "use_karras_sigmas", "final_sigmas_type"] {
-        keys.remove(key);
-    }
     // The Runge-Kutta start of PNDM needs four steps and more runs; Stable Diffusion is used without it.
     keys.entry("skip_prk_steps").or_insert(json!(true));
-    for (key, value) in options {
-        keys.insert((*key).to_owned(), serde_json::from_str(value).unwrap_or(Value::Null));
+    for key in ["solver_order", "solver_type", "final_sigmas_type"] {
+        keys.remove(key);
     }
-    keys.insert("_class_name".to_owned(), kind.class_name().into());
+    keys.insert("algorithm_type".to_owned(), json!(other.algorithm));
+    keys.insert("use_karras_sigmas".to_owned(), json!(other.karras));
+    keys.insert("_class_name".to_owned(), other.kind.class_name().into());
     keys
 }
 
 /// The name of a sampler with these options.
 fn name_of(kind: Kind, keys: &Map<String, Value>) -> &'static str {
-    let fits = |options: &[(&str, &str)]| {
-        options.iter().all(|(key, value)| keys.get(*key).is_some_and(|own| own.to_string() == *value))
+    let karras = keys.get("use_karras_sigmas") == Some(&json!(true));
+    let algorithm = keys.get("algorithm_type").and_then(Value::as_str);
+    let alike = |known: &&Known| {
+        let same_algorithm = known.algorithm.is_none_or(|own| own == algorithm.unwrap_or("dpmsolver++"));
+        u8::from(same_algorithm) * 2 + u8::from(known.karras == karras)
     };
-    let of_kind = KNOWN.iter().filter(|(_, other, _)| *other == kind);
-    let best =
-        of_kind.clone().filter(|(.., options)| fits(options)).max_by_key(|(.., options)| options.len());
-    best.or(of_kind.clone().next()).map_or("", |(name, ..)| name)
+    // Of equals the last one: plain ones come first.
+    KNOWN.iter().rev().filter(|known| known.kind == kind).max_by_key(alike).map_or("", |known| known.name)
 }
 
 #[cfg(test)]

@@ -29,8 +29,9 @@ impl Lcm {
         // The times it was distilled at, of which some are taken.
         let (original, steps) = (keys.original_inference_steps, settings.steps);
         let stride = keys.num_train_timesteps / original;
-        let distilled: Vec<usize> = (1..=original).rev().map(|n| n * stride - 1).collect();
-        let step = original as f64 / steps as f64;
+        let noisiest = ((original as f64 * settings.strength.clamp(0.0, 1.0)) as usize).max(1);
+        let distilled: Vec<usize> = (1..=noisiest).rev().map(|n| n * stride - 1).collect();
+        let step = noisiest as f64 / steps as f64;
         let times: Vec<usize> = (0..steps).map(|n| distilled[(n as f64 * step).floor() as usize]).collect();
         let plan = Plan { timesteps: times.iter().map(|&time| time as f32).collect(), init_noise_sigma: 1.0 };
         let sampler = Self {

@@ -26,13 +26,16 @@ pub struct Settings {
     pub positions: Option<usize>,
     /// Noise levels of flow matching, one for each step, falling from 1; absent: from the configuration.
     pub sigmas: Option<Vec<f64>>,
+    /// Share of the training times, the noisier ones left out, that LCM lays its steps over, 0 to 1; other samplers ignore
+    /// it. For pictures that start from another one; see [`Scheduler::start_with`] for the usual way.
+    pub strength: f64,
 }
 
 impl Settings {
     /// So many steps, and the usual for everything else.
     #[must_use]
     pub fn steps(steps: usize) -> Self {
-        Self { steps, eta: 0.0, pictures: 1, positions: None, sigmas: None }
+        Self { steps, eta: 0.0, pictures: 1, positions: None, sigmas: None, strength: 1.0 }
     }
 }
 
@@ -82,7 +85,10 @@ impl Scheduler {
     pub fn new(config: &SchedulerConfig, settings: &Settings) -> Result<Self, SchedulerError> {
         let SchedulerConfig { kind, keys } = config;
         let most = match kind {
-            Kind::Lcm => keys.original_inference_steps.min(keys.num_train_timesteps),
+            Kind::Lcm => {
+                let distilled = keys.original_inference_steps.min(keys.num_train_timesteps);
+                ((distilled as f64 * settings.strength.clamp(0.0, 1.0)) as usize).max(1)
+            }
             // Solvers of several steps leave one of the training times out.
             _ => keys.num_train_timesteps - 1,
         };

@@ -66,7 +66,7 @@ impl Encoded {
 
 enum Encoder {
     Clip(ClipEncoders),
-    Sentence(SentenceEncoder),
+    Sentence(Box<SentenceEncoder>),
 }
 
 /// The text side of a pipeline.
@@ -81,7 +81,7 @@ impl Prompts {
     }
 
     pub(crate) fn sentence(encoder: SentenceEncoder) -> Self {
-        Self { encoder: Encoder::Sentence(encoder), cache: Cache::default() }
+        Self { encoder: Encoder::Sentence(Box::new(encoder)), cache: Cache::default() }
     }
 
     /// Most layers that can be left out.
