@@ -10,7 +10,7 @@ use crate::command::{binaries, build_binaries, capture};
 /// Options of the parity check, passed on as they are.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// What to compare and with what: `schedulers DIR`.
+    /// What to compare and with what: `schedulers DIR`, or `pipeline MODEL_DIR EXPECTED.npz`.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
     arguments: Vec<String>,
 }

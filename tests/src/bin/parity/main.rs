@@ -1,6 +1,10 @@
 //! `cargo xtask parity`: our arithmetic beside the numbers of a reference implementation.
 
+mod numbers;
+mod pipeline;
 mod schedulers;
+mod sets;
+mod words;
 
 use std::path::PathBuf;
 
@@ -19,10 +23,21 @@ enum Part {
         /// The folder.
         folder: PathBuf,
     },
+    /// Whole pipelines: the sets of an archive, with `common.npz` and `<scheduler>.config.json` beside it if there are any.
+    Pipeline {
+        /// The model's folder.
+        model: PathBuf,
+        /// What the reference made of it.
+        expected: PathBuf,
+        /// Where the models are that the folder names instead of holding them; default: the usual store.
+        #[arg(long)]
+        store: Option<PathBuf>,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().part {
         Part::Schedulers { folder } => schedulers::check(&folder),
+        Part::Pipeline { model, expected, store } => pipeline::check(&model, &expected, store.as_deref()),
     }
 }
