@@ -2,6 +2,7 @@
 
 use atelier_core::ModelRef;
 use atelier_inference::Ticket;
+use atelier_media::{Filter, resize_rgba};
 use image::{RgbaImage, imageops::crop_imm};
 use ndarray::{Array3, ArrayD};
 use serde::Deserialize;
@@ -17,6 +18,8 @@ use crate::{
 struct Options {
     /// The shorter side is scaled to this, in pixels.
     resize: u32,
+    /// How it is scaled.
+    filter: Interpolation,
     /// The middle square of it that the model reads.
     crop: u32,
     /// Subtracted from each channel, in 0..255.
@@ -25,6 +28,15 @@ struct Options {
     std: [f32; 3],
     /// File with the names of the classes: a JSON list.
     labels: String,
+}
+
+/// How pixels are weighed, in the words of Pillow.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Interpolation {
+    Bilinear,
+    Bicubic,
+    Lanczos,
 }
 
 /// A model that classifies and embeds.
@@ -86,11 +98,16 @@ impl Classifier {
     /// # Errors
     /// The picture can't be scaled.
     pub(crate) fn prepare(&self, picture: &RgbaImage) -> Result<Prepared, ImageError> {
-        let Options { resize, crop, mean, std, .. } = &self.options;
+        let Options { resize, crop, filter, mean, std, .. } = &self.options;
+        let filter = match filter {
+            Interpolation::Bilinear => Filter::Bilinear,
+            Interpolation::Bicubic => Filter::Bicubic,
+            Interpolation::Lanczos => Filter::Lanczos3,
+        };
         let (width, height) = picture.dimensions();
         let scale = f64::from(*resize) / f64::from(width.min(height).max(1));
         let side = |length: u32| ((f64::from(length) * scale).round() as u32).max(*crop);
-        let scaled = atelier_media::resize_rgba(picture, side(width), side(height))?;
+        let scaled = resize_rgba(picture, side(width), side(height), filter)?;
         let (left, top) = ((scaled.width() - crop) / 2, (scaled.height() - crop) / 2);
         let middle = crop_imm(&scaled, left, top, *crop, *crop).to_image();
         let mut planes: Array3<f32> = pixels::planes(&middle, Range { low: 0.0, high: 255.0 });

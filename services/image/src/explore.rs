@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use atelier_core::ModelRef;
+use atelier_media::{Filter, resize_rgba};
 use image::RgbaImage;
 
 use crate::{
@@ -161,7 +162,7 @@ impl Explorer<'_> {
     /// A picture at the model's size, and its point.
     async fn read(&self, data: bytes::Bytes, field: &str) -> Result<(RgbaImage, Point), ImageError> {
         let side = self.model.size;
-        let small = move |picture: &RgbaImage| Ok(atelier_media::resize_rgba(picture, side, side)?);
+        let small = move |picture: &RgbaImage| Ok(resize_rgba(picture, side, side, Filter::Lanczos3)?);
         let picture = self.studio.decode(data, field, small).await?;
         let point = self.model.encode(&picture, &self.caller.ticket()).await?;
         Ok((picture, point))

@@ -1,6 +1,6 @@
 //! Pictures on their way out: background, encoding, and the copy that is judged.
 
-use atelier_media::{Encoding, Picture, StillFormat, encode};
+use atelier_media::{Encoding, Filter, Picture, StillFormat, encode, resize_rgba};
 use bytes::Bytes;
 use image::{DynamicImage, RgbaImage};
 
@@ -66,7 +66,7 @@ fn copy(picture: &RgbaImage, output: &Output) -> Result<Bytes, ImageError> {
     let mut small = if longest > MAX_COPY_SIDE {
         let side = |length: u32| (u64::from(length) * u64::from(MAX_COPY_SIDE) / u64::from(longest)).max(1);
         let side = |length| u32::try_from(side(length)).unwrap_or(MAX_COPY_SIDE);
-        atelier_media::resize_rgba(picture, side(width), side(height))?
+        resize_rgba(picture, side(width), side(height), Filter::Lanczos3)?
     } else {
         picture.clone()
     };

@@ -2,6 +2,7 @@
 
 use atelier_core::{ModelRef, limits::MAX_IMAGE_PIXELS};
 use atelier_inference::Ticket;
+use atelier_media::{Filter, resize_rgba};
 use image::{RgbaImage, imageops};
 use serde::Deserialize;
 
@@ -68,7 +69,7 @@ impl Upscaler {
             let description = format!("must not make a picture of more than {MAX_IMAGE_PIXELS} pixels");
             return Err(ImageError::invalid("post_processing", description));
         }
-        let mut large = atelier_media::resize_rgba(picture, width * self.factor, height * self.factor)?;
+        let mut large = resize_rgba(picture, width * self.factor, height * self.factor, Filter::Lanczos3)?;
         for top in (0..height).step_by(TILE as usize) {
             for left in (0..width).step_by(TILE as usize) {
                 self.tile(picture, &mut large, (left, top), ticket).await?;
@@ -186,7 +187,7 @@ impl StyleModel {
         let (width, height) = picture.dimensions();
         let planes = match self.size {
             Some([width, height]) => {
-                pixels::planes(&atelier_media::resize_rgba(picture, width, height)?, self.range)
+                pixels::planes(&resize_rgba(picture, width, height, Filter::Lanczos3)?, self.range)
             }
             None => pixels::planes(picture, self.range),
         };
@@ -198,7 +199,68 @@ impl StyleModel {
         if painted.dimensions() == (width, height) {
             Ok(painted)
         } else {
-            Ok(atelier_media::resize_rgba(&painted, width, height)?)
+            Ok(resize_rgba(&painted, width, height, Filter::Lanczos3)?)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use atelier_inference::{BatcherConfig, ModelStore, Runtime, RuntimeConfig, SessionConfig};
+
+    use super::*;
+
+    /// Pixels computed by `tests/golden/image/upscaling.py`.
+    #[tokio::test]
+    async fn pictures_are_enlarged_as_the_reference_does() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/image/");
+        let text = std::fs::read_to_string(format!("{folder}upscaling.json")).unwrap();
+        let golden: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let number = |value: &serde_json::Value| u32::try_from(value.as_u64().unwrap()).unwrap();
+        let picture = image::open(format!("{folder}{}", golden["picture"].as_str().unwrap())).unwrap();
+        let [left, top, right, bottom] = std::array::from_fn(|n| number(&golden["part"][n]));
+        let part = picture.crop_imm(left, top, right - left, bottom - top).into_rgba8();
+
+        let runtime = Runtime::start(&RuntimeConfig::default()).unwrap();
+        let (session, batcher) = (SessionConfig::default(), BatcherConfig::default());
+        for result in golden["results"].as_array().unwrap() {
+            let folder = ModelStore::default().open(result["model"].as_str().unwrap()).unwrap();
+            let loader =
+                RowsLoader { runtime: &runtime, folder: &folder, session: &session, batcher: &batcher };
+            let upscaler = Upscaler::load(&loader).await.unwrap();
+            let large = upscaler.enlarge(&part, &own_ticket()).await.unwrap();
+            assert_eq!(large.dimensions(), (number(&result["width"]), number(&result["height"])));
+            for sample in result["samples"].as_array().unwrap() {
+                let [y, x, red, green, blue] = std::array::from_fn(|n| number(&sample[n]));
+                let pixel = large.get_pixel(x, y).0;
+                let apart =
+                    pixel.iter().zip([red, green, blue]).map(|(&a, b)| u32::from(a).abs_diff(b)).max();
+                assert!(apart <= Some(number(&golden["tolerance"])), "{x}, {y}: {pixel:?}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn tiles_leave_no_seams() {
+        let runtime = Runtime::start(&RuntimeConfig::default()).unwrap();
+        let (session, batcher) = (SessionConfig::default(), BatcherConfig::default());
+        let folder = ModelStore::default().open("emoji-upscale-x2").unwrap();
+        let loader = RowsLoader { runtime: &runtime, folder: &folder, session: &session, batcher: &batcher };
+        let upscaler = Upscaler::load(&loader).await.unwrap();
+        let wave =
+            |x: u32, y: u32| image::Rgba([((x * 7 + y * 3) % 256) as u8, ((x * x + y) % 256) as u8, 90, 255]);
+        let picture = RgbaImage::from_fn(TILE + 60, 40, wave);
+        let whole = upscaler.enlarge(&picture, &own_ticket()).await.unwrap();
+        // The part around the seam, enlarged in one piece.
+        let left = TILE - 40;
+        let part = imageops::crop_imm(&picture, left, 0, 80, 40).to_image();
+        let part = upscaler.enlarge(&part, &own_ticket()).await.unwrap();
+        for y in 0..80 {
+            for x in 40..120 {
+                let (tiled, single) = (whole.get_pixel(left * 2 + x, y), part.get_pixel(x, y));
+                let apart = tiled.0.iter().zip(single.0).map(|(&a, b)| a.abs_diff(b)).max();
+                assert!(apart <= Some(1), "{x}, {y}: {tiled:?} {single:?}");
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The pixels that a classifier reads.
 
-use atelier_media::{MediaError, resize_rgb_bilinear};
+use atelier_media::{Filter, MediaError, resize_rgb};
 use image::RgbImage;
 
 /// Side of the crop, in pixels: the input of Open NSFW.
@@ -19,7 +19,7 @@ const CHANNELS: usize = 3;
 pub fn centre_crop(picture: &RgbImage) -> Result<Vec<u8>, MediaError> {
     const MARGIN: usize = (RESIZED_SIDE as usize - CROP_SIDE) / 2;
 
-    let resized = resize_rgb_bilinear(picture, RESIZED_SIDE, RESIZED_SIDE)?;
+    let resized = resize_rgb(picture, RESIZED_SIDE, RESIZED_SIDE, Filter::Bilinear)?;
     let mut crop = Vec::with_capacity(CROP_SIDE * CROP_SIDE * CHANNELS);
     for row in resized.chunks_exact(RESIZED_SIDE as usize * CHANNELS).skip(MARGIN).take(CROP_SIDE) {
         crop.extend_from_slice(&row[MARGIN * CHANNELS..(MARGIN + CROP_SIDE) * CHANNELS]);

@@ -13,10 +13,11 @@ mod read;
 mod resize;
 mod sheet;
 
+pub use atelier_resize::Filter;
 pub use clip::{ClipConfig, ClipFormat, ClipWriter};
 pub use encode::{Encoding, StillFormat, encode};
 pub use error::MediaError;
 pub use picture::Picture;
 pub use read::{DecodePool, Format, Header, PictureError, decode, decode_rgba};
-pub use resize::{resize_rgb, resize_rgb_bilinear, resize_rgba};
+pub use resize::{resize_rgb, resize_rgba};
 pub use sheet::sheet;

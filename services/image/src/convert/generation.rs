@@ -1,5 +1,6 @@
 //! Requests for pictures.
 
+use atelier_core::limits::MAX_PROMPT_BYTES;
 use atelier_proto::image::v1 as proto;
 use bytes::Bytes;
 
@@ -9,8 +10,6 @@ use super::{
 };
 use crate::{ImageError, output::Output};
 
-/// Longest prompt, in bytes.
-const MAX_PROMPT_BYTES: usize = 16 << 10;
 /// Longest name of a scheduler or style, in bytes.
 const MAX_NAME_BYTES: usize = 128;
 /// Most control pictures.

@@ -47,3 +47,43 @@ async fn a_bad_picture_is_named_by_its_place() {
         .unwrap_err();
     assert_eq!(crate::common::field(&status), "images[1]");
 }
+
+#[tokio::test]
+async fn photographs_are_named_and_placed_as_the_reference_does() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/image/");
+    let read = |name: &str| std::fs::read(format!("{folder}{name}")).unwrap();
+    let golden: serde_json::Value = serde_json::from_slice(&read("understanding.json")).unwrap();
+    let number = |value: &serde_json::Value| value.as_f64().unwrap() as f32;
+    let pictures = golden["pictures"].as_array().unwrap();
+    let images: Vec<bytes::Bytes> =
+        pictures.iter().map(|picture| read(picture["picture"].as_str().unwrap()).into()).collect();
+
+    let mut client = client().await;
+    let request = proto::ClassifyImageRequest { images: images.clone(), ..Default::default() };
+    let results = client.classify_image(request).await.unwrap().into_inner().results;
+    for (picture, result) in pictures.iter().zip(&results) {
+        for expected in picture["top"].as_array().unwrap() {
+            let found = result.labels.iter().find(|label| label.name == expected["name"].as_str().unwrap());
+            let probability = found.map_or(0.0, |label| label.probability);
+            let apart = (probability - number(&expected["probability"])).abs();
+            assert!(
+                apart <= number(&golden["probability_tolerance"]),
+                "{}: {expected}, {probability}",
+                picture["picture"]
+            );
+        }
+    }
+
+    let request = proto::EmbedImageRequest { model: String::new(), images };
+    let vectors: Vec<_> = client.embed_image(request).await.unwrap().into_inner().embeddings;
+    for (n, picture) in pictures.iter().enumerate() {
+        let tolerance = number(&golden["feature_tolerance"]);
+        for (value, expected) in vectors[n].values.iter().zip(picture["features"].as_array().unwrap()) {
+            assert!((value - number(expected)).abs() <= tolerance, "{}", picture["picture"]);
+        }
+        for (other, expected) in picture["cosines"].as_array().unwrap().iter().enumerate() {
+            let found = cosine(&vectors[n].values, &vectors[other].values);
+            assert!((found - number(expected)).abs() <= tolerance, "{n} to {other}: {found}");
+        }
+    }
+}

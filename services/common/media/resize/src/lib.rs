@@ -15,6 +15,8 @@ use image::{ImageBuffer, Pixel, RgbImage, RgbaImage};
 pub enum Filter {
     /// A triangle: Pillow's `BILINEAR`.
     Bilinear,
+    /// A cubic spline through the pixels (Catmull and Rom): Pillow's `BICUBIC`.
+    Bicubic,
     /// A windowed sinc with three lobes: Pillow's `LANCZOS`.
     Lanczos3,
 }
@@ -70,6 +72,7 @@ where
     let mut to = TypedImage::<R>::from_buffer(width, height, &mut resized)?;
     let filter = match filter {
         Filter::Bilinear => FilterType::Bilinear,
+        Filter::Bicubic => FilterType::CatmullRom,
         Filter::Lanczos3 => FilterType::Lanczos3,
     };
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter));
