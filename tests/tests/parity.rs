@@ -14,7 +14,7 @@ fn golden(part: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(part)
 }
 
-/// The folder of a model: its own files beside those that it shares with others.
+/// `model/` in a folder: the model's own files beside those that it shares with others.
 fn model(name: &str) -> TempDir {
     fn copy(from: &Path, to: &Path) {
         fs::create_dir_all(to).expect("a folder");
@@ -28,8 +28,8 @@ fn model(name: &str) -> TempDir {
         }
     }
     let folder = tempfile::tempdir().expect("a folder");
-    copy(&golden("pipelines/shared"), folder.path());
-    copy(&golden("pipelines").join(name), folder.path());
+    copy(&golden("pipelines/shared"), &folder.path().join("model"));
+    copy(&golden("pipelines").join(name), &folder.path().join("model"));
     folder
 }
 
@@ -46,7 +46,7 @@ fn pipeline(model: &Path, expected: &Path) -> Output {
 /// Checks a model; how many sets were compared.
 fn sets(name: &str) -> usize {
     let folder = model(name);
-    let output = pipeline(folder.path(), &golden("pipelines").join(name).join("expected.npz"));
+    let output = pipeline(&folder.path().join("model"), &golden("pipelines").join(name).join("expected.npz"));
     let report = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{name}: {report}{}", String::from_utf8_lossy(&output.stderr));
     report.lines().count() - 2
@@ -64,13 +64,13 @@ fn pipelines_follow_the_reference_from_noise_to_picture() {
 #[test]
 fn a_pipeline_with_other_latents_does_not_pass() {
     let folder = model("masked");
-    let config = folder.path().join("vae_encoder/config.json");
-    for config in [config, folder.path().join("vae_decoder/config.json")] {
+    let config = folder.path().join("model/vae_encoder/config.json");
+    for config in [config, folder.path().join("model/vae_decoder/config.json")] {
         let text = fs::read_to_string(&config).unwrap();
         assert!(text.contains("0.18215"));
         fs::write(&config, text.replace("0.18215", "0.18")).unwrap();
     }
-    let output = pipeline(folder.path(), &golden("pipelines/masked/expected.npz"));
+    let output = pipeline(&folder.path().join("model"), &golden("pipelines/masked/expected.npz"));
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stdout).contains("past the bound"));
 }

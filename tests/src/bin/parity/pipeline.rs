@@ -66,6 +66,8 @@ pub(crate) fn check(model: &Path, file: &Path, store: Option<&Path>) -> anyhow::
     }
     ensure!(!sets.is_empty(), "no sets in {}", file.display());
     let runtime = Runtime::start(&RuntimeConfig::default())?;
+    // By its own name, however it was reached.
+    let model = &model.canonicalize().with_context(|| model.display().to_string())?;
     let model_folder = ModelFolder::open(model)?;
     let store = store.map_or_else(ModelStore::default, |root| ModelStore::new(root.to_owned()));
     let mut pipeline = Pipeline::load(&runtime, &store, &model_folder, &SessionConfig::default())?;

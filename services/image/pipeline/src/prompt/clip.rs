@@ -7,7 +7,9 @@ use serde_json::{Map, Value};
 use tokenizers::{
     AddedToken, Tokenizer,
     models::bpe::BPE,
-    normalizers::{BertNormalizer, Lowercase, NFC, NormalizerWrapper, Sequence},
+    normalizers::{
+        BertNormalizer, Lowercase, NFC, NormalizerWrapper, Replace, Sequence, replace::ReplacePattern,
+    },
     pre_tokenizers::{
         PreTokenizerWrapper,
         byte_level::ByteLevel,
@@ -77,8 +79,8 @@ impl ClipTokenizer {
             })
         };
         let (start_id, end_id, padding_id) = (id(&start)?, id(&end)?, id(&padding)?);
-        // Spelled out in a text they mean themselves, as in the reference.
-        let special = [start, end].map(|token| AddedToken::from(token, true).normalized(false));
+        // Spelled out in a text they mean themselves, as in the reference; some pad with "!".
+        let special = [start, end, padding].map(|token| AddedToken::from(token, true).normalized(false));
         inner.add_special_tokens(special).map_err(PipelineError::Tokenizer)?;
         let said = settings.get("model_max_length").and_then(Value::as_u64).map(|length| length as usize);
         let length = length.unwrap_or(LENGTH).min(said.unwrap_or(LENGTH)).max(2);
@@ -123,11 +125,51 @@ fn byte_pairs(vocabulary: &Path, merges: &Path) -> tokenizers::Result<Tokenizer>
     let mut tokenizer = Tokenizer::new(model);
     // Control characters go, white space is one kind, Chinese characters are words.
     let clean = BertNormalizer::new(true, true, Some(false), false);
-    let normalizers: Vec<NormalizerWrapper> = vec![clean.into(), NFC.into(), Lowercase.into()];
+    // Python lower-cases the last sigma of a word on its own.
+    let sigma = Replace::new(ReplacePattern::Regex(r"(?<=\p{L})\u{3a3}(?!\p{L})".to_owned()), "\u{3c2}")?;
+    let normalizers: Vec<NormalizerWrapper> = vec![clean.into(), NFC.into(), sigma.into(), Lowercase.into()];
     tokenizer.with_normalizer(Some(Sequence::new(normalizers)))?;
     let words = Split::new(SplitPattern::Regex(WORDS.to_owned()), SplitDelimiterBehavior::Removed, true)?;
     let bytes = ByteLevel::default().add_prefix_space(false).use_regex(false);
     let pre_tokenizers: Vec<PreTokenizerWrapper> = vec![words.into(), bytes.into()];
     tokenizer.with_pre_tokenizer(Some(PreTokenizers::new(pre_tokenizers)));
     Ok(tokenizer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What transformers makes of the same texts; see `tokens.py` there.
+    #[test]
+    fn tokens_are_those_of_the_reference() {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../tests/golden/pipelines");
+        let expected = std::fs::read_to_string(golden.join("tokens.json")).unwrap();
+        let expected: Value = serde_json::from_str(&expected).unwrap();
+        for (part, model) in [("shared/tokenizer", "shared"), ("large/tokenizer_2", "large")] {
+            let folder = ModelFolder::open(&golden.join(model)).unwrap();
+            let tokenizer =
+                ClipTokenizer::load(&folder, part.split('/').next_back().unwrap(), Some(77)).unwrap();
+            for (n, text) in expected["texts"].as_array().unwrap().iter().enumerate() {
+                let text = text.as_str().unwrap();
+                // Brackets are text here.
+                let plain =
+                    text.chars().map(|c| if "()[]\\".contains(c) { format!("\\{c}") } else { c.to_string() });
+                let tokens = tokenizer.tokens(&Weighted::parse(&plain.collect::<String>())).unwrap();
+                assert_eq!(serde_json::json!(tokens.ids), expected[part][n], "{part}: {text:?}");
+                assert_eq!(serde_json::json!(tokens.truncated), expected["truncated"][n], "{text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn weights_follow_their_words() {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../tests/golden/pipelines/shared");
+        let tokenizer =
+            ClipTokenizer::load(&ModelFolder::open(&golden).unwrap(), "tokenizer", Some(77)).unwrap();
+        let tokens = tokenizer.tokens(&Weighted::parse("photo of the (red cat:1.5) on [Mars]")).unwrap();
+        let expected = [1.0, 1.0, 1.0, 1.0, 1.5, 1.5, 1.0, 1.0 / 1.1, 1.0];
+        assert_eq!(tokens.weights[..9], expected, "a token for each word, between start and end");
+        assert_eq!(tokens.mask.iter().sum::<i64>(), 9);
+    }
 }

@@ -236,3 +236,42 @@ impl Vae {
         decoder.run(&planes, control)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::File, path::Path};
+
+    use atelier_inference::RuntimeConfig;
+    use ndarray::ArrayD;
+    use ndarray_npy::NpzReader;
+
+    use super::*;
+
+    /// diffusers' own tiles; see `golden.py` there.
+    #[test]
+    fn tiles_are_those_of_the_reference() {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../tests/golden/pipelines/shared");
+        let runtime = Runtime::start(&RuntimeConfig::default()).unwrap();
+        let folder = ModelFolder::open(&golden).unwrap();
+        let (mut vae, _) = Vae::load(&runtime, &folder, &SessionConfig::default(), 1.0).unwrap();
+        vae.tile_above(16 * 16);
+        let mut archive = NpzReader::new(File::open(golden.join("tiles.npz")).unwrap()).unwrap();
+        let mut values = |name: &str| -> Vec<f32> {
+            let array: ArrayD<f32> = archive.by_name(name).unwrap();
+            array.into_iter().collect()
+        };
+        let apart = |a: &[f32], b: &[f32]| {
+            assert_eq!(a.len(), b.len());
+            a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+        };
+        let control = RunControl::new();
+        let decoded = vae.decode(&values("latents"), (21, 13), &control).unwrap();
+        assert_eq!((decoded.channels, decoded.height, decoded.width), (3, 42, 26));
+        assert!(apart(&decoded.values, &values("decoded")) < 1e-4);
+        let picture = Planes { channels: 3, height: 42, width: 26, values: values("picture") };
+        assert!(apart(&vae.encode(&picture, &control).unwrap(), &values("encoded")) < 1e-4);
+        vae.tile_above(usize::MAX);
+        let whole = vae.decode(&values("latents"), (21, 13), &control).unwrap();
+        assert!(apart(&whole.values, &decoded.values) > 1e-3, "tiles were used before");
+    }
+}
