@@ -44,9 +44,6 @@ pub(crate) struct Registry {
     order: Vec<ModelId>,
 }
 
-/// Picks out one kind of model.
-type Kind<'a, T> = fn(&'a LoadedModel) -> Option<T>;
-
 impl Registry {
     /// Loads the configured models, one after the other: each uses all processors.
     ///
@@ -91,9 +88,14 @@ impl Registry {
     }
 
     /// The model of that name if it is of a kind, or the first one of the kind if the name is empty.
-    fn find<'a, T>(&'a self, id: &str, task: &'static str, kind: Kind<'a, T>) -> Result<T, ImageError> {
+    fn find<'a, T>(
+        &'a self,
+        id: &str,
+        task: &'static str,
+        kind: impl Fn(&'a LoadedModel) -> Option<T>,
+    ) -> Result<T, ImageError> {
         if id.is_empty() {
-            let found = self.order.iter().filter_map(|id| self.models.get(id)).find_map(kind);
+            let found = self.order.iter().filter_map(|id| self.models.get(id)).find_map(&kind);
             return found.ok_or_else(|| ImageError::ModelNotFound(format!("(the default for {task})")));
         }
         let unsupported = || ImageError::TaskUnsupported { model: id.to_owned(), task };
@@ -113,19 +115,10 @@ impl Registry {
 
     /// A model that makes clips: of the kind that makes pictures if the name is empty.
     pub(crate) fn video(&self, id: &str) -> Result<&LoadedModel, ImageError> {
-        let makes_clips =
-            |model: &LoadedModel| matches!(model, LoadedModel::Diffusion(_) | LoadedModel::Generator(_));
-        if id.is_empty() {
-            let first =
-                self.order.iter().filter_map(|id| self.models.get(id)).find(|model| makes_clips(model));
-            return first
-                .ok_or_else(|| ImageError::ModelNotFound("(the default for video generation)".into()));
-        }
-        let model = self.get(id)?;
-        if makes_clips(model) {
-            return Ok(model);
-        }
-        Err(ImageError::TaskUnsupported { model: id.to_owned(), task: "video generation" })
+        self.find(id, "video generation", |model| match model {
+            LoadedModel::Diffusion(_) | LoadedModel::Generator(_) => Some(model),
+            _ => None,
+        })
     }
 
     /// A model with a latent space; if the name is empty the first one, or the first that can encode pictures.
@@ -152,17 +145,11 @@ impl Registry {
 
     /// A super-resolution model of a factor.
     pub(crate) fn upscaler(&self, id: &str, factor: u32) -> Result<&Upscaler, ImageError> {
-        let model = match factor {
-            2 => self.find(id, "upscaling by 2", |model| match model {
-                LoadedModel::Upscaler(model) if model.factor == 2 => Some(model),
-                _ => None,
-            }),
-            _ => self.find(id, "upscaling by 4", |model| match model {
-                LoadedModel::Upscaler(model) if model.factor == 4 => Some(model),
-                _ => None,
-            }),
-        };
-        model
+        let task = if factor == 2 { "upscaling by 2" } else { "upscaling by 4" };
+        self.find(id, task, |model| match model {
+            LoadedModel::Upscaler(model) if model.factor == factor => Some(model),
+            _ => None,
+        })
     }
 
     /// A style-transfer model.

@@ -97,7 +97,7 @@ impl Bench {
         for turn in 0..20_000 {
             self.callers.iter_mut().for_each(|caller| caller.read(usize::MAX));
             let idle = matches!(cycle(&mut self.scheduler, &self.shared), Cycle::Idle { .. });
-            if idle && self.scheduler.slots_in_use() == 0 && self.shared.lock().queue.len() == 0 {
+            if idle && self.scheduler.slots_in_use() == 0 && self.shared.lock().queue.is_empty() {
                 self.callers.iter_mut().for_each(|caller| caller.read(usize::MAX));
                 return turn;
             }
