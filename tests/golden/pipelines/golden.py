@@ -142,10 +142,10 @@ def plain(folder, parts):
 
 
 def masked(folder, parts):
-    """A UNet that reads the mask and what stays."""
+    """A UNet that reads the mask and what stays, one row at a time."""
     unet = models.unet(2, in_channels=9)
     index(folder, "StableDiffusionInpaintPipeline", "ddim")
-    models.write_denoiser(unet, folder / "unet", unet_inputs(unet), ["out_sample"])
+    models.write_denoiser(unet, folder / "unet", unet_inputs(unet), ["out_sample"], rows=1)
     sets = Sets({**parts, "unet": unet}, 12)
     pictures = {"image": sets.picture("init_image"), "mask_image": sets.picture("mask"), "height": PIXELS, "width": PIXELS}
     for name, strength in (("ddim", 1.0), ("euler", 0.8)):
@@ -156,12 +156,12 @@ def masked(folder, parts):
 
 
 def consistency(folder, parts):
-    """A UNet that is told the guidance scale."""
+    """A UNet that is told the guidance scale, and reads two rows at a time."""
     unet = models.unet(3, time_cond_proj_dim=8)
     index(folder, "LatentConsistencyModelPipeline", "lcm")
     inputs = unet_inputs(unet, torch.tensor([500]), timestep_cond=torch.randn(2, 8))
-    models.write_denoiser(unet, folder / "unet", inputs, ["out_sample"])
-    sets = Sets({key: value for key, value in {**parts, "unet": unet}.items()}, 13)
+    models.write_denoiser(unet, folder / "unet", inputs, ["out_sample"], rows=2)
+    sets = Sets({**parts, "unet": unet}, 13)
     kinds = ("LatentConsistencyModelPipeline", "LatentConsistencyModelImg2ImgPipeline")
     for steps, guidance in ((4, 8.5), (2, 2.0)):
         options = {"num_inference_steps": steps, "guidance_scale": guidance}

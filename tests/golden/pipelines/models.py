@@ -227,12 +227,17 @@ def write_text(encoder, folder: Path, projected: bool) -> None:
     encoder.config.to_json_file(folder / "config.json")
 
 
-def write_denoiser(model, folder: Path, inputs: dict, outputs: list) -> None:
+def write_denoiser(model, folder: Path, inputs: dict, outputs: list, rows: int | None = None) -> None:
+    """`rows`: the graph reads so many at a time, no more and no fewer."""
     spatial = {0: "batch_size", 2: "height", 3: "width"}
+    if rows is not None:
+        inputs = {name: value[:rows] if value.dim() > 1 else value for name, value in inputs.items()}
     # A time for all rows has no number of rows.
-    of_rows = {name: value for name, value in inputs.items() if value.dim() and len(value) > 1}
+    of_rows = {name: value for name, value in inputs.items() if value.dim() > 1 or len(value.reshape(-1)) > 1}
     axes = {name: spatial if value.dim() == 4 else {0: "batch_size"} for name, value in of_rows.items()}
     axes |= {name: spatial for name in outputs}
+    if rows is not None:
+        axes = {name: {n: axis for n, axis in named.items() if n > 0} for name, named in axes.items()}
     write(Denoiser(model, list(inputs)), folder / "model.onnx", inputs, outputs, axes)
     model.save_config(folder)
 

@@ -1,6 +1,7 @@
 //! From a folder to a pipeline.
 
 use atelier_inference::{ModelFolder, ModelStore, Runtime, SessionConfig};
+use atelier_scheduler::Kind;
 use serde::Deserialize;
 
 use crate::{
@@ -152,11 +153,13 @@ impl Pipeline {
         let multiple = pixels(1 << config.block_out_channels.len().saturating_sub(1).min(16));
         let size_multiple = if denoiser.fixed_size().is_some() || is_flow { 0 } else { multiple };
         let larger = pixels(height.max(width)).saturating_mul(LARGER).max(ALWAYS_POSSIBLE);
-        let few = index.turbo || index.family == Family::LatentConsistency;
-        let usual_guidance = match (index.family, index.turbo) {
-            (Family::LatentConsistency, _) => CONSISTENCY_GUIDANCE,
-            (_, true) => 0.0,
-            (_, false) => GUIDANCE_SCALE,
+        // Stable Diffusion that was made consistent keeps its class; its scheduler tells.
+        let consistent = schedulers.own_kind() == Some(Kind::Lcm);
+        let few = index.turbo || consistent;
+        let usual_guidance = match index.family {
+            Family::LatentConsistency => CONSISTENCY_GUIDANCE,
+            _ if few => 1.0,
+            _ => GUIDANCE_SCALE,
         };
         let capabilities = Capabilities {
             default_width: pixels(width),

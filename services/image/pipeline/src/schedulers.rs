@@ -83,6 +83,11 @@ impl Schedulers {
         self.0.iter().map(|(name, _)| name.clone()).collect()
     }
 
+    /// The folder's own sampler.
+    pub(crate) fn own_kind(&self) -> Option<Kind> {
+        self.0.first().map(|(_, config)| config.kind())
+    }
+
     /// The name and the configuration of one; without a name the folder's own.
     pub(crate) fn find(&self, name: Option<&str>) -> Option<&(String, SchedulerConfig)> {
         match name {

@@ -275,6 +275,60 @@ mod tests {
     }
 
     #[test]
+    fn strength_is_a_share_of_the_steps() {
+        let mut pndm = scheduler(r#"{"_class_name": "PNDMScheduler", "skip_prk_steps": true}"#, 10);
+        pndm.start_with(0.6);
+        assert_eq!((pndm.position(), pndm.timesteps().len()), (4, 11), "one run more than steps");
+        let lcm = SchedulerConfig::parse(r#"{"_class_name": "LCMScheduler"}"#).unwrap();
+        let times = |strength| {
+            Scheduler::new(&lcm, &Settings { strength, ..Settings::steps(4) })
+                .map(|lcm| lcm.timesteps().to_vec())
+        };
+        assert_eq!(times(1.0).unwrap(), [999.0, 759.0, 499.0, 259.0]);
+        assert_eq!(times(0.5).unwrap(), [499.0, 379.0, 259.0, 139.0]);
+        assert_eq!(times(0.05), Err(SchedulerError::Steps { steps: 4, most: 2 }));
+    }
+
+    #[test]
+    fn the_picture_is_guessed_from_an_answer_that_is_right() {
+        let kinds = [
+            "DDIM",
+            "EulerDiscrete",
+            "EulerAncestralDiscrete",
+            "DPMSolverMultistep",
+            "UniPCMultistep",
+            "LCM",
+        ];
+        let (clean, noise) = ([0.5, -1.0, 2.0], [1.0, 0.25, -0.5]);
+        for (kind, prediction) in kinds
+            .iter()
+            .flat_map(|kind| ["epsilon", "v_prediction", "sample"].map(|prediction| (kind, prediction)))
+        {
+            let json = format!(r#"{{"_class_name": "{kind}Scheduler", "prediction_type": "{prediction}"}}"#);
+            let Ok(mut scheduler) =
+                Scheduler::new(&SchedulerConfig::parse(&json).unwrap(), &Settings::steps(8))
+            else {
+                continue;
+            };
+            scheduler.start_with(0.5);
+            let (signal, share) = scheduler.sampler.shares(scheduler.at);
+            let (signal, share) = (signal / signal.hypot(share), share / signal.hypot(share));
+            let pairs = clean.iter().zip(&noise);
+            let output: Vec<f32> = match prediction {
+                "epsilon" => noise.to_vec(),
+                "sample" => clean.to_vec(),
+                _ => pairs.map(|(clean, noise)| signal * noise - share * clean).collect(),
+            };
+            let (mut noisy, mut guess) = ([0.0; 3], [0.0; 3]);
+            scheduler.add_noise(&clean, &noise, &mut noisy);
+            scheduler.guess(&output, &noisy, &mut guess);
+            let error =
+                guess.iter().zip(&clean).map(|(guess, clean)| (guess - clean).abs()).fold(0.0, f32::max);
+            assert!(error < 1e-4, "{kind}, {prediction}: {guess:?}");
+        }
+    }
+
+    #[test]
     fn steps_out_of_range_are_refused() {
         for (class, most) in [("DDIMScheduler", 999), ("LCMScheduler", 50)] {
             let config = SchedulerConfig::parse(&format!(r#"{{"_class_name": "{class}"}}"#)).unwrap();

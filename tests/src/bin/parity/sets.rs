@@ -4,7 +4,7 @@
 ///
 /// Parts are separated by underscores. The task is `txt2img`, `img2img` or `inpaint`; the scheduler follows (`euler_a` has
 /// an underscore of its own); then, in any order, a word directly before a number: `s` or `steps`, `g`, `cfg` or
-/// `guidance`, `st`, `str` or `strength` (`s` below 1, behind the steps, means it too), `gr` or `rescale` (of guidance),
+/// `guidance`, `st`, `str` or `strength` (`s` behind the steps, or nothing but a number up to 1, means it too), `gr` or `rescale` (of guidance),
 /// `cs` or `clip` (clip skip), `eta`, `cn` (scale of a ControlNet), `from` and `to` (shares of the steps during which it
 /// counts), `n` (pictures). `nonegative`: there is no negative prompt.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,6 +86,7 @@ impl Set {
         match word {
             "s" | "steps" if self.steps.is_none() && value >= 1.0 => self.steps = Some(value as usize),
             "s" | "st" | "str" | "strength" => self.strength = Some(value),
+            "" if self.task != Task::TextToImage && value <= 1.0 => self.strength = Some(value),
             "g" | "cfg" | "guidance" => self.guidance = Some(value),
             "gr" | "rescale" => self.rescale = value,
             "cs" | "clip" => self.clip_skip = value as usize,
@@ -112,6 +113,7 @@ mod tests {
         let set = Set::parse("inpaint_euler_a_steps4_strength1.0_g1.0_eta0.3_nonegative").unwrap();
         assert_eq!((set.task, set.scheduler.as_str(), set.steps), (Task::Inpaint, "euler_a", Some(4)));
         assert_eq!((set.strength, set.eta, set.negative), (Some(1.0), 0.3, false));
+        assert_eq!(Set::parse("img2img_ddim_s10_0.6").unwrap().strength, Some(0.6));
         assert_eq!(Set::parse("txt2img_lcm_s4_g8_s0.5").unwrap().strength, Some(0.5));
         assert_eq!(Set::parse("txt2img").unwrap().scheduler, "");
         assert_eq!(Set::parse("latents"), None);
