@@ -14,7 +14,7 @@ from flow import ANY_STYLE, MAX_TOKENS, STYLES, TEXT_WIDTH, TIMESTEPS, Flow
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "weights" / "emoji-flow"
 # What samples look best with, see README.md.
-GUIDANCE, STEPS, SHIFT, STYLE = 3.0, 25, 1.0, "noto"
+GUIDANCE, STEPS, SHIFT, STYLE = 4.0, 25, 1.0, "noto"
 
 INDEX = {
     "_class_name": "LatentFlowPipeline",

@@ -18,6 +18,8 @@ from vae import FaceCoder
 # Codes over which the mean style is taken.
 DRAWS = 8192
 SHOWN = 32
+# Of a direction of the code before it is scaled to one.
+LEAST_VARIANCE = 0.02
 # Tags by which the attributes' faces are told apart, and colours.
 ATTRIBUTES = {
     "smiling": ("smile", "smiling", "grin", "grinning", "happy", "laugh"),
@@ -27,9 +29,40 @@ ATTRIBUTES = {
     "love": ("love", "kiss", "hearts", "heart", "adore"),
     "sick": ("sick", "ill", "vomit", "fever"),
     "sleepy": ("sleepy", "sleep", "tired", "zzz", "asleep"),
-    "cat": ("cat",),
 }
 COLOURS = ("red", "orange", "green", "blue", "purple", "pink", "brown")
+
+
+class Whitened(torch.nn.Module):
+    """The coder with its code turned and scaled so that faces have mean 0 and covariance 1, as random codes have."""
+
+    def __init__(self, coder: FaceCoder, means: torch.Tensor):
+        super().__init__()
+        self.coder = coder
+        lengths, axes = torch.linalg.eigh(torch.cov(means.T))
+        lengths = lengths.clamp(min=LEAST_VARIANCE).sqrt()
+        self.register_buffer("centre", means.mean(0))
+        self.register_buffer("spread", axes * lengths)
+        self.register_buffer("inverse", axes / lengths)
+
+    def encoder(self, image):
+        mean, log_variance = self.coder.encoder(image)
+        variance = log_variance.exp() @ self.inverse.square()
+        return (mean - self.centre) @ self.inverse, variance.log()
+
+    def decoder(self, code):
+        return self.coder.decoder(self.centre + code @ self.spread.T)
+
+
+class Half(torch.nn.Module):
+    """One of the two directions, as a network of its own."""
+
+    def __init__(self, whole: Whitened, name: str):
+        super().__init__()
+        self.whole, self.name = whole, name
+
+    def forward(self, x):
+        return getattr(self.whole, self.name)(x)
 
 
 def averages(path: Path, network: torch.nn.Module) -> torch.nn.Module:
@@ -92,12 +125,12 @@ def vae(work: Path, folder: Path, sheets: Path) -> None:
     network = averages(work / "vae.pt", FaceCoder())
     chosen, records = faces.select(work, recoloured=True)
     images = faces.images(work, chosen)
+    network = Whitened(network, torch.cat([network.encoder(images[n : n + 64])[0] for n in range(0, len(images), 64)]))
     means, variances = (torch.cat(parts) for parts in zip(*(network.encoder(images[n : n + 64]) for n in range(0, len(images), 64))))
     back = torch.cat([network.decoder(means[n : n + 64]) for n in range(0, len(means), 64)]).clamp(-1, 1)
     error = (back - images).square().mean((1, 2, 3)) / 4
     print(f"PSNR {(-10 * error.log10()).mean():.2f} dB, {(-10 * error.log10()).quantile(0.05):.2f} at the worst twentieth")
-    used = (means.var(0) > 0.05).sum()
-    print(f"{used} of {VAE_CODE} numbers are used; variance of the codes {(means.var(0) + variances.exp().mean(0)).mean():.2f}")
+    print(f"median variance of a number given the face {variances.exp().median():.2f}")
 
     own = torch.tensor([record["recoloured"] is None for record in records])
     attributes = {}
@@ -116,14 +149,14 @@ def vae(work: Path, folder: Path, sheets: Path) -> None:
             "attributes": {name: vector.numpy().round(5).tolist() for name, vector in attributes.items()},
         },
     )
-    onnx_files.write(network.encoder, folder / "encoder.onnx", {"image": images[:2].contiguous()}, ["mean", "log_variance"])
-    onnx_files.write(network.decoder, folder / "decoder.onnx", {"latent": means[:2]}, ["image"])
+    onnx_files.write(Half(network, "encoder"), folder / "encoder.onnx", {"image": images[:2].contiguous()}, ["mean", "log_variance"])
+    onnx_files.write(Half(network, "decoder"), folder / "decoder.onnx", {"latent": means[:2]}, ["image"])
 
     torch.manual_seed(1)
     some = torch.randperm(len(images))[:16]
     draws = network.decoder(torch.randn(SHOWN, VAE_CODE))
     start = next(n for n, record in enumerate(records) if record["label"] == "neutral face")
-    moved = [means[start] + strength * attributes[name] for name in ("smiling", "sad", "blue", "cat") for strength in (0, 0.7, 1.4, 2.1)]
+    moved = [means[start] + strength * attributes[name] for name in ("smiling", "sad", "blue", "red") for strength in (0, 0.7, 1.4, 2.1)]
     walk = [means[some[0]] + (means[some[1]] - means[some[0]]) * step / 15 for step in range(16)]
     rows = [images[some], back[some], draws, network.decoder(torch.stack(moved)), network.decoder(torch.stack(walk))]
     print("pixels")
