@@ -18,6 +18,8 @@ from vae import FaceCoder
 # Codes over which the mean style is taken.
 DRAWS = 8192
 SHOWN = 32
+# Colours of a sheet.
+PALETTE = 200
 # Of a direction of the code before it is scaled to one.
 LEAST_VARIANCE = 0.02
 # Tags by which the attributes' faces are told apart, and colours.
@@ -117,7 +119,7 @@ def gan(work: Path, folder: Path, sheets: Path) -> None:
     first, last = styles[:1], styles[1:2]
     walk = torch.cat([first + (last - first) * step / 15 for step in range(16)])
     rows = [images[torch.randperm(len(images))[:16]], generator(styles[:SHOWN]), generator(near[:16]), generator(walk)]
-    tile(to_pixels(torch.cat(rows)), 16).save(sheets / "sheet.png", optimize=True)
+    tile(to_pixels(torch.cat(rows)), 16).quantize(PALETTE).save(sheets / "sheet.png", optimize=True)
 
 
 @torch.no_grad()
@@ -161,7 +163,7 @@ def vae(work: Path, folder: Path, sheets: Path) -> None:
     rows = [images[some], back[some], draws, network.decoder(torch.stack(moved)), network.decoder(torch.stack(walk))]
     print("pixels")
     distances(network.decoder(torch.randn(512, VAE_CODE)), images[own])
-    tile(to_pixels(torch.cat(rows)), 16).save(sheets / "sheet.png", optimize=True)
+    tile(to_pixels(torch.cat(rows)), 16).quantize(PALETTE).save(sheets / "sheet.png", optimize=True)
 
 
 def main() -> None:
