@@ -176,7 +176,7 @@ async fn load_model(
     config: &ModelConfig,
 ) -> Result<LoadedModel, ImageError> {
     let folder = match &config.path {
-        Some(path) => ModelFolder::open(path)?,
+        Some(path) => ModelFolder::open_named(path, &config.id)?,
         None => store.open(config.id.as_str())?,
     };
     let loader = RowsLoader { runtime, folder: &folder, session: &config.session, batcher: &config.batcher };

@@ -111,6 +111,16 @@ impl ModelFolder {
         Self::open_as(path, None)
     }
 
+    /// Opens a folder that goes by another name than its own.
+    ///
+    /// # Errors
+    /// As [`ModelFolder::open`].
+    pub fn open_named(path: &Path, id: &ModelId) -> Result<Self, InferenceError> {
+        let mut folder = Self::open_as(path, Some(id.as_str()))?;
+        folder.model.id = id.clone();
+        Ok(folder)
+    }
+
     fn open_as(path: &Path, id: Option<&str>) -> Result<Self, InferenceError> {
         let name = id.map_or_else(|| path.file_name().unwrap_or_default().to_string_lossy(), Into::into);
         let corrupt = |file: &str, problem: String| InferenceError::ModelCorrupt {

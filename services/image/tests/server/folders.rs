@@ -43,10 +43,13 @@ async fn serve(folder: &Path) -> ImageServiceClient<Channel> {
     let address = receive.recv().expect("the service has a port");
     let endpoint = Channel::from_shared(format!("http://{address}")).expect("the address is valid");
     let mut client = ImageServiceClient::new(endpoint.connect_lazy());
-    while client.list_models(proto::ListModelsRequest {}).await.is_err() {
+    for _ in 0..600 {
+        if client.list_models(proto::ListModelsRequest {}).await.is_ok() {
+            return client;
+        }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
-    client
+    panic!("the folder is not loaded after half a minute");
 }
 
 #[tokio::test]

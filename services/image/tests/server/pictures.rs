@@ -176,7 +176,7 @@ async fn a_caller_who_leaves_makes_room_at_once() {
     let mut client = client().await;
     let long = proto::StreamGenerateImageRequest {
         prompt: "a cat".into(),
-        diffusion: Some(proto::DiffusionConfig { num_inference_steps: Some(1000), ..quick(3) }),
+        diffusion: Some(proto::DiffusionConfig { num_inference_steps: Some(900), ..quick(3) }),
         ..Default::default()
     };
     let mut streams = Vec::new();
@@ -188,7 +188,7 @@ async fn a_caller_who_leaves_makes_room_at_once() {
     drop(streams);
     let next =
         tokio::time::timeout(std::time::Duration::from_secs(60), client.generate_image(apple(1))).await;
-    assert!(next.expect("four thousand steps were not run").is_ok());
+    assert!(next.expect("thousands of steps were not run").is_ok());
 }
 
 #[tokio::test]

@@ -75,7 +75,7 @@ async fn models_are_told_from_what_they_can_do() {
 #[tokio::test]
 async fn a_deadline_ends_the_work() {
     let mut client = client().await;
-    let diffusion = proto::DiffusionConfig { num_inference_steps: Some(1000), ..quick(1) };
+    let diffusion = proto::DiffusionConfig { num_inference_steps: Some(900), ..quick(1) };
     let mut request =
         tonic::Request::new(proto::GenerateImageRequest { diffusion: Some(diffusion), ..apple(1) });
     request.set_timeout(std::time::Duration::from_millis(300));
