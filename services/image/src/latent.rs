@@ -1,5 +1,7 @@
 //! Arithmetic on points of a latent space.
 
+use atelier_pipeline::slerp;
+
 /// A point: as many numbers as the space has dimensions.
 pub(crate) type Point = Vec<f32>;
 
@@ -14,27 +16,10 @@ pub(crate) enum Interpolation {
 
 /// The point at `t`, 0 at `from` and 1 at `to`.
 pub(crate) fn between(from: &[f32], to: &[f32], t: f32, interpolation: Interpolation) -> Point {
-    let (a, b) = match interpolation {
-        Interpolation::Linear => (1.0 - t, t),
-        Interpolation::Spherical => spherical_weights(from, to, t),
-    };
-    from.iter().zip(to).map(|(from, to)| a * from + b * to).collect()
-}
-
-/// Shoemake, "Animating rotation with quaternion curves", 1985: sin((1-t)w)/sin w and sin(tw)/sin w with the angle w
-/// between the two; for points that (nearly) share or oppose a direction it is undefined, and the line is taken.
-fn spherical_weights(from: &[f32], to: &[f32], t: f32) -> (f32, f32) {
-    let length = |point: &[f32]| point.iter().map(|x| x * x).sum::<f32>().sqrt();
-    let lengths = length(from) * length(to);
-    let cosine =
-        if lengths > 0.0 { from.iter().zip(to).map(|(a, b)| a * b).sum::<f32>() / lengths } else { 1.0 };
-    let angle = cosine.clamp(-1.0, 1.0).acos();
-    let sine = angle.sin();
-    // At a sine of 1e-3 the two ways differ by less than the precision of the quotient.
-    if sine.abs() < 1e-3 || !sine.is_finite() {
-        return (1.0 - t, t);
+    match interpolation {
+        Interpolation::Linear => from.iter().zip(to).map(|(from, to)| (1.0 - t) * from + t * to).collect(),
+        Interpolation::Spherical => slerp(from, to, t),
     }
-    (((1.0 - t) * angle).sin() / sine, (t * angle).sin() / sine)
 }
 
 /// Where on a walk through `points` the picture `n` of `pictures` lies: the point before it and the share of the way

@@ -26,7 +26,7 @@ mod studio;
 mod video;
 
 use std::{
-    future::{Future, pending},
+    future::Future,
     sync::{Arc, OnceLock},
 };
 
@@ -54,32 +54,10 @@ pub async fn serve(
     let service = Images::new(Studio::new(Arc::clone(&registry), &config));
     let server = Server::builder("image", &config.server)
         .service(limited!(ImageServiceServer::new(service), &config.server));
-    let readiness = server.readiness();
-    let loading = tokio::task::spawn_blocking(move || Handle::current().block_on(Registry::load(&config)));
-    let loaded = async {
-        let failure = match loading.await {
-            Ok(Ok(models)) => {
-                // Nobody else sets it.
-                let _ = registry.set(models);
-                readiness.ready();
-                return pending().await;
-            }
-            Ok(Err(error)) => error,
-            Err(_) => ImageError::TaskLost("loading the models"),
-        };
-        Err(failure)
-    };
-    let mut outcome = Ok(());
-    let stop = async {
-        tokio::select! {
-            () = shutdown => {}
-            failure = loaded => outcome = failure,
-        }
-    };
-    let served = server.serve(listeners, stop).await;
+    let load = move || Ok(Handle::current().block_on(Registry::load(&config))?);
+    let served: anyhow::Result<()> = server.serve_loading(listeners, shutdown, &registry, load).await;
     if let Some(registry) = registry.get() {
         registry.close().await;
     }
-    served?;
-    Ok(outcome?)
+    served
 }

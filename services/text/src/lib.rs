@@ -22,7 +22,7 @@ pub mod tokens;
 mod utf8;
 
 use std::{
-    future::{Future, pending},
+    future::Future,
     sync::{Arc, OnceLock},
 };
 
@@ -48,32 +48,10 @@ pub async fn serve(
     let service = Text::new(Arc::clone(&registry), Workers::new(config.max_concurrent_tokenizations));
     let server = Server::builder("text", &config.server)
         .service(limited!(TextServiceServer::new(service), &config.server));
-    let readiness = server.readiness();
-    let loading = tokio::task::spawn_blocking(move || Registry::load(&config));
-    let loaded = async {
-        let failure = match loading.await {
-            Ok(Ok(models)) => {
-                // Nobody else sets it.
-                let _ = registry.set(models);
-                readiness.ready();
-                return pending().await;
-            }
-            Ok(Err(error)) => error,
-            Err(_) => TextError::TaskLost("loading the models"),
-        };
-        Err(failure)
-    };
-    let mut outcome = Ok(());
-    let stop = async {
-        tokio::select! {
-            () = shutdown => {}
-            failure = loaded => outcome = failure,
-        }
-    };
-    let served = server.serve(listeners, stop).await;
+    let load = move || Ok(Registry::load(&config)?);
+    let served: anyhow::Result<()> = server.serve_loading(listeners, shutdown, &registry, load).await;
     if let Some(registry) = registry.get() {
         registry.close().await;
     }
-    served?;
-    Ok(outcome?)
+    served
 }

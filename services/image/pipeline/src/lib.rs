@@ -50,7 +50,7 @@ pub use self::{
     capabilities::Capabilities,
     error::PipelineError,
     job::Job,
-    noise::{Draws, Purpose},
+    noise::{Draws, Purpose, slerp},
     pipeline::Pipeline,
     request::{Conditioning, Control, Init, Noise, Picture, Request},
 };

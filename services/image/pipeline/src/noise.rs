@@ -89,7 +89,8 @@ fn ln(x: f64) -> f64 {
 
 /// A point between two draws on the great circle through them (Shoemake, 1985). Draws of high dimension are nearly at right
 /// angles, and a straight line between them would be too short in the middle.
-pub(crate) fn slerp(from: &[f32], to: &[f32], weight: f32) -> Vec<f32> {
+#[must_use]
+pub fn slerp(from: &[f32], to: &[f32], weight: f32) -> Vec<f32> {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
     let cosine = (dot(from, to) / (dot(from, from) * dot(to, to)).sqrt()).clamp(-1.0, 1.0);
     let weight = f64::from(weight);

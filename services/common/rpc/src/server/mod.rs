@@ -8,7 +8,11 @@ pub(crate) mod readiness;
 mod reflection;
 pub(crate) mod routes;
 
-use std::{convert::Infallible, future::Future, sync::Arc};
+use std::{
+    convert::Infallible,
+    future::{Future, pending},
+    sync::{Arc, OnceLock},
+};
 
 use http::{Request, Response};
 use tokio_util::task::AbortOnDropHandle;
@@ -18,7 +22,7 @@ use tower::Service;
 pub use listeners::Listeners;
 pub use readiness::Readiness;
 
-use crate::{RpcError, admin, config::ServerConfig, layer::CallService, metrics, tls::Tls};
+use crate::{RpcError, WorkError, admin, config::ServerConfig, layer::CallService, metrics, tls::Tls};
 use connection::Acceptor;
 use drain::Drain;
 use readiness::Gate;
@@ -113,6 +117,47 @@ impl Server {
         let cut = drain.finish(self.config.drain_timeout).await;
         tracing::info!(server = self.name, cut_calls = cut, "stopped");
         Ok(())
+    }
+
+    /// Serves at once while `load` runs on a thread that may block, and is ready when it has succeeded; what it gives is
+    /// put where the services look for it. Ends as [`Server::serve`] does, or when loading fails.
+    ///
+    /// # Errors
+    /// Those of [`Server::serve`] and of `load`; [`WorkError::Lost`] if `load` panics.
+    pub async fn serve_loading<T, E>(
+        self,
+        listeners: Listeners,
+        shutdown: impl Future<Output = ()> + Send,
+        loaded: &OnceLock<T>,
+        load: impl FnOnce() -> Result<T, E> + Send + 'static,
+    ) -> Result<(), E>
+    where
+        T: Send + Sync + 'static,
+        E: From<RpcError> + From<WorkError> + Send + 'static,
+    {
+        let readiness = self.readiness();
+        let loading = tokio::task::spawn_blocking(load);
+        let failed = async {
+            match loading.await {
+                Ok(Ok(value)) => {
+                    // Nobody else sets it.
+                    let _ = loaded.set(value);
+                    readiness.ready();
+                    pending().await
+                }
+                Ok(Err(error)) => error,
+                Err(_) => WorkError::Lost.into(),
+            }
+        };
+        let mut outcome = Ok(());
+        let stop = async {
+            tokio::select! {
+                () = shutdown => {}
+                failure = failed => outcome = Err(failure),
+            }
+        };
+        self.serve(listeners, stop).await?;
+        outcome
     }
 }
 
