@@ -43,6 +43,7 @@ impl Default for Config {
             "emoji-gan",
             "emoji-vae",
             "efficientnet-lite0",
+            "emoji-captions",
             "emoji-upscale-x2",
             "emoji-upscale-x4",
         ];
@@ -69,6 +70,8 @@ pub enum Task {
     ImageExploration,
     /// Says what pictures show, or turns them into vectors.
     ImageUnderstanding,
+    /// Turns pictures into vectors of a text encoder's space; reads the features of another model, listed before it.
+    ImageTextMatching,
     /// Makes pictures larger.
     ImageUpscaling,
     /// Repaints pictures.

@@ -19,6 +19,7 @@ mod latent;
 mod output;
 mod pixels;
 mod post;
+mod projection;
 mod registry;
 mod rows;
 mod service;

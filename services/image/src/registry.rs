@@ -3,15 +3,16 @@
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use atelier_core::{ModelId, ModelRef};
-use atelier_inference::{ModelFolder, ModelStore, Runtime, home};
+use atelier_inference::{ModelFolder, ModelStore, Runtime, Ticket, home};
 
 use crate::{
     ImageError,
-    classifier::Classifier,
+    classifier::{Classifier, Prepared},
     config::{Config, ModelConfig, Task},
     diffusion::DiffusionModel,
     generator::Generator,
     post::{StyleModel, Upscaler},
+    projection::Projection,
     rows::RowsLoader,
 };
 
@@ -20,6 +21,7 @@ pub(crate) enum LoadedModel {
     Diffusion(DiffusionModel),
     Generator(Generator),
     Classifier(Arc<Classifier>),
+    Projection(Projection),
     Upscaler(Upscaler),
     Style(StyleModel),
 }
@@ -31,6 +33,7 @@ impl LoadedModel {
             Self::Diffusion(model) => &model.model,
             Self::Generator(model) => &model.model,
             Self::Classifier(model) => &model.model,
+            Self::Projection(model) => &model.model,
             Self::Upscaler(model) => &model.model,
             Self::Style(model) => &model.model,
         }
@@ -55,7 +58,7 @@ impl Registry {
         let mut registry = Self { models: BTreeMap::new(), order: Vec::new() };
         for model in &config.models {
             let started = Instant::now();
-            let loaded = load_model(&runtime, &store, model).await?;
+            let loaded = load_model(&runtime, &store, model, &registry).await?;
             let revision = loaded.model().revision.clone();
             tracing::info!(model = %model.id, %revision, seconds = started.elapsed().as_secs_f32(), "model loaded");
             registry.order.push(model.id.clone());
@@ -143,6 +146,15 @@ impl Registry {
         })
     }
 
+    /// A model that turns pictures into vectors.
+    pub(crate) fn embedder(&self, id: &str) -> Result<Embedder<'_>, ImageError> {
+        self.find(id, "image embedding", |model| match model {
+            LoadedModel::Classifier(model) => Some(Embedder::Classifier(model)),
+            LoadedModel::Projection(model) => Some(Embedder::Projection(model)),
+            _ => None,
+        })
+    }
+
     /// A super-resolution model of a factor.
     pub(crate) fn upscaler(&self, id: &str, factor: u32) -> Result<&Upscaler, ImageError> {
         let task = if factor == 2 { "upscaling by 2" } else { "upscaling by 4" };
@@ -170,10 +182,49 @@ impl Registry {
     }
 }
 
+/// A model that turns pictures into vectors of length 1.
+#[derive(Clone, Copy)]
+pub(crate) enum Embedder<'a> {
+    /// Compared with one another.
+    Classifier(&'a Arc<Classifier>),
+    /// Compared with texts too.
+    Projection(&'a Projection),
+}
+
+impl<'a> Embedder<'a> {
+    /// Name and revision.
+    pub(crate) fn model(self) -> &'a ModelRef {
+        match self {
+            Self::Classifier(model) => &model.model,
+            Self::Projection(model) => &model.model,
+        }
+    }
+
+    /// What reads the pictures.
+    pub(crate) fn reader(self) -> &'a Arc<Classifier> {
+        match self {
+            Self::Classifier(model) => model,
+            Self::Projection(model) => &model.classifier,
+        }
+    }
+
+    /// The picture's vector.
+    ///
+    /// # Errors
+    /// As any run.
+    pub(crate) async fn embed(self, picture: Prepared, ticket: &Ticket) -> Result<Vec<f32>, ImageError> {
+        match self {
+            Self::Classifier(model) => model.embed(picture, ticket).await,
+            Self::Projection(model) => model.embed(picture, ticket).await,
+        }
+    }
+}
+
 async fn load_model(
     runtime: &Runtime,
     store: &ModelStore,
     config: &ModelConfig,
+    before: &Registry,
 ) -> Result<LoadedModel, ImageError> {
     let folder = match &config.path {
         Some(path) => ModelFolder::open_named(path, &config.id)?,
@@ -186,6 +237,10 @@ async fn load_model(
         }
         Task::ImageExploration => LoadedModel::Generator(Generator::load(&loader).await?),
         Task::ImageUnderstanding => LoadedModel::Classifier(Arc::new(Classifier::load(&loader).await?)),
+        Task::ImageTextMatching => {
+            let classifier = |id: &ModelId| before.classifier(id.as_str()).ok().map(Arc::clone);
+            LoadedModel::Projection(Projection::load(&loader, classifier).await?)
+        }
         Task::ImageUpscaling => LoadedModel::Upscaler(Upscaler::load(&loader).await?),
         Task::StyleTransfer => LoadedModel::Style(StyleModel::load(&loader).await?),
     })
@@ -198,6 +253,7 @@ fn task(config: &ModelConfig, folder: &ModelFolder) -> Result<Task, ImageError> 
         (None, Some("image-generation")) => Ok(Task::ImageGeneration),
         (None, Some("image-exploration")) => Ok(Task::ImageExploration),
         (None, Some("image-understanding")) => Ok(Task::ImageUnderstanding),
+        (None, Some("image-text-matching")) => Ok(Task::ImageTextMatching),
         (None, Some("image-upscaling")) => Ok(Task::ImageUpscaling),
         (None, Some("style-transfer")) => Ok(Task::StyleTransfer),
         (None, _) if folder.has("model_index.json") => Ok(Task::ImageGeneration),

@@ -86,12 +86,12 @@ impl Images {
         caller: Caller,
     ) -> Result<proto::EmbedImageResponse, ImageError> {
         let images = convert::images(request.images)?;
-        let model = self.studio.registry()?.classifier(&request.model)?;
-        let (classifier, ticket) = (model.as_ref(), &caller.ticket());
-        let values = self.each(model, images, |picture| classifier.embed(picture, ticket)).await?;
+        let model = self.studio.registry()?.embedder(&request.model)?;
+        let ticket = &caller.ticket();
+        let values = self.each(model.reader(), images, |picture| model.embed(picture, ticket)).await?;
         Ok(proto::EmbedImageResponse {
             embeddings: values.into_iter().map(|values| proto::ImageEmbedding { values }).collect(),
-            model: Some(answer::model_ref(&model.model)),
+            model: Some(answer::model_ref(model.model())),
         })
     }
 

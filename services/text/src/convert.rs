@@ -271,12 +271,13 @@ pub(crate) fn embedding(embedded: Embedded) -> proto::Embedding {
 
 pub(crate) fn model(loaded: &LoadedModel) -> common::Model {
     let reference = model_ref(loaded.model());
-    let (task, context_length, dimensions, license) = match loaded {
+    let (task, context_length, dimensions, space, license) = match loaded {
         LoadedModel::Generation(model) => {
-            (common::ModelTask::TextGeneration, model.context_length(), 0, &model.license)
+            (common::ModelTask::TextGeneration, model.context_length(), 0, String::new(), &model.license)
         }
         LoadedModel::Embedding(model) => {
-            (common::ModelTask::TextEmbedding, model.max_length, model.dimensions, &model.license)
+            let space = reference.id.clone();
+            (common::ModelTask::TextEmbedding, model.max_length, model.dimensions, space, &model.license)
         }
     };
     common::Model {
@@ -286,6 +287,7 @@ pub(crate) fn model(loaded: &LoadedModel) -> common::Model {
         context_length: count(context_length),
         vocabulary_size: count(loaded.tokenizer().vocabulary_size()),
         embedding_dimensions: count(dimensions),
+        embedding_space: space,
         license: license.clone(),
         image: None,
     }

@@ -22,6 +22,8 @@ HERE = Path(__file__).resolve().parent
 PHOTOGRAPHS = {"cat.png": data.chelsea, "coffee.png": data.coffee}
 DRAWINGS = ["../moderation/images/shapes.png"]
 MODEL = "efficientnet-lite0"
+# Reads its features.
+PROJECTION = "emoji-captions"
 LARGEST_SIDE, COLOURS = 320, 64
 RESIZED, CROP = 256, 224
 MEAN, DEVIATION = 127, 128
@@ -58,6 +60,7 @@ def main() -> None:
         small.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.LANCZOS)
         # Few colours make a small file of every bit of the picture.
         small.quantize(COLOURS, dither=Image.Dither.NONE).save(HERE / "pictures" / name, optimize=True)
+    projection = onnxruntime.InferenceSession(str(options.model.parent / PROJECTION / "model.onnx"), providers=["CPUExecutionProvider"])
     pictures, vectors = [], []
     for path in [*(f"pictures/{name}" for name in PHOTOGRAPHS), *DRAWINGS]:
         pixels = prepare(Image.open(HERE / path))
@@ -69,7 +72,10 @@ def main() -> None:
             label["probability"] = probability
         mean = round(float(pixels.mean(dtype=np.float64)), 5)
         first = rounded(features[:FIRST_FEATURES])
-        pictures.append({"picture": path, "prepared_mean": mean, "top": named, "features": first})
+        unit = (features / np.linalg.norm(features))[None]
+        projected = rounded(projection.run(["embedding"], {"features": unit})[0][0, :FIRST_FEATURES])
+        facts = {"picture": path, "prepared_mean": mean, "top": named, "features": first, "projected": projected}
+        pictures.append(facts)
     for picture, vector in zip(pictures, vectors):
         picture["cosines"] = rounded(np.stack(vectors) @ vector)
     document = {

@@ -143,6 +143,36 @@ async fn a_clip_leaves_when_all_its_frames_have_passed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_drawn_is_found_by_its_prompt() {
+    let sandbox = Sandbox::builder().images().start().await.unwrap();
+    let mut gateway = sandbox.clients.gateway.clone();
+    let prompts = ["a red apple", "a blue car", "苹果", "a dog", "star"];
+    let mut images = Vec::new();
+    for prompt in &prompts[..2] {
+        let diffusion = image_api::DiffusionConfig { num_inference_steps: Some(12), ..quick(1).unwrap() };
+        let asked = api::GenerateImageRequest {
+            prompt: (*prompt).into(),
+            diffusion: Some(diffusion),
+            ..Default::default()
+        };
+        let answer = gateway.generate_image(asked).await.unwrap().into_inner();
+        images.push(answer.images[0].image.clone().unwrap().data);
+    }
+    let model = "emoji-captions".to_owned();
+    let pictures = gateway.embed_image(api::EmbedImageRequest { model, images }).await.unwrap().into_inner();
+    let texts = prompts.map(str::to_owned).to_vec();
+    let texts = gateway.embed(api::EmbedRequest { texts, ..Default::default() }).await.unwrap().into_inner();
+    let cosines = |picture: usize| {
+        let vector = &pictures.embeddings[picture].values;
+        let with = |text: &[f32]| vector.iter().zip(text).map(|(a, b)| a * b).sum::<f32>();
+        texts.embeddings.iter().map(|text| with(&text.values)).collect::<Vec<_>>()
+    };
+    let (apple, car) = (cosines(0), cosines(1));
+    assert!(apple[0].min(apple[2]) > apple[1].max(apple[3]).max(apple[4]), "{apple:?}");
+    assert!(car[1] > [0, 2, 3, 4].map(|other| car[other]).into_iter().fold(f32::MIN, f32::max), "{car:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn latent_spaces_and_labels_are_reached_through_the_gateway() {
     let sandbox = Sandbox::builder().images().start().await.unwrap();
     let mut gateway = sandbox.clients.gateway.clone();

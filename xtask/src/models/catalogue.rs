@@ -12,12 +12,13 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// Tasks a model can be for; the services look for these words.
-const TASKS: [&str; 8] = [
+const TASKS: [&str; 9] = [
     "text-generation",
     "text-embedding",
     "text-classification-heads",
     "image-classification",
     "image-understanding",
+    "image-text-matching",
     "image-upscaling",
     "image-generation",
     "image-exploration",

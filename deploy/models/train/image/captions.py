@@ -46,9 +46,9 @@ GROUP_WEIGHTS = {
     "symbols": 0.2,
     "flags": 0.3,
 }
-SUBGROUP_WEIGHTS = {"time": 0.2, "person": 1.2, "body-parts": 0.8, "heart": 1.5, "country-flag": 0.12, "geometric": 0.5}
+SUBGROUP_WEIGHTS = {"time": 0.2, "person": 1.2, "body-parts": 0.8, "heart": 1.5, "country-flag": 0.25, "geometric": 0.5}
 # Named in words.tsv: asked for most.
-EVERYDAY_BOOST = 4.0
+EVERYDAY_BOOST = 2.5
 
 # People and faces are recoloured too, but seldom shown so.
 RECOLOURED_PEOPLE = 0.15

@@ -20,11 +20,16 @@ PADDING = 1
 BATCH = 64
 
 
-def default_folder() -> Path:
-    """Where the model store of this machine keeps the encoder."""
+def models_folder() -> Path:
+    """The model store of this machine."""
     home = os.environ.get("ATELIER_HOME")
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return (Path(home) if home else caches / "atelier") / "models" / "multilingual-e5-small"
+    return (Path(home) if home else caches / "atelier") / "models"
+
+
+def default_folder() -> Path:
+    """Where it keeps the encoder."""
+    return models_folder() / "multilingual-e5-small"
 
 
 class TextEncoder:

@@ -78,6 +78,8 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Turn texts or pictures into unit vectors
     Embed(EmbedArgs),
+    /// Say which text goes with a picture, or which picture with a text
+    Match(MatchArgs),
     /// Split a text into a model's tokens
     Tokenize(TokenizeArgs),
     /// List the models
@@ -222,6 +224,19 @@ pub(crate) struct EmbedArgs {
     /// Cut texts that are too long for the model instead of refusing them
     #[arg(long)]
     pub(crate) truncate: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MatchArgs {
+    /// Texts; of several, each picture's come best first, of one, the pictures
+    #[arg(value_name = "TEXT", required = true)]
+    pub(crate) texts: Vec<String>,
+    /// Picture; may be repeated
+    #[arg(long = "image", value_name = "FILE", required = true)]
+    pub(crate) images: Vec<PathBuf>,
+    /// Image model, one that shares its space with a text model; see `atelier models --json`
+    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
+    pub(crate) model: String,
 }
 
 #[derive(Debug, Args)]

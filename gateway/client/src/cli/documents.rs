@@ -33,6 +33,8 @@ pub(crate) struct Model {
     pub(crate) context_length: u32,
     pub(crate) vocabulary_size: u32,
     pub(crate) embedding_dimensions: u32,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) embedding_space: String,
     pub(crate) license: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) image: Option<ImageModel>,
@@ -133,11 +135,22 @@ impl From<WireModel> for Model {
             context_length,
             vocabulary_size,
             embedding_dimensions,
+            embedding_space,
             license,
             image,
         } = model;
         let image = image.map(Into::into);
-        Self { id, revision, tasks, context_length, vocabulary_size, embedding_dimensions, license, image }
+        Self {
+            id,
+            revision,
+            tasks,
+            context_length,
+            vocabulary_size,
+            embedding_dimensions,
+            embedding_space,
+            license,
+            image,
+        }
     }
 }
 

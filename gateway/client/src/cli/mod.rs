@@ -14,6 +14,7 @@ mod image;
 mod input;
 mod jsonl;
 mod lines;
+mod matching;
 mod models;
 mod moderate;
 mod output;
@@ -102,6 +103,7 @@ async fn run(arguments: Arguments) -> Result<(), CliError> {
         Command::Video(arguments) => video::run(connect, &mut out, *arguments).await,
         Command::Explore(arguments) => explore::run(connect, &mut out, arguments).await,
         Command::Classify(arguments) => classify::run(connect, &mut out, arguments).await,
+        Command::Match(arguments) => matching::run(connect, &mut out, arguments).await,
         Command::Moderate(arguments) => moderate::run(connect, &mut out, arguments).await,
         Command::Check(arguments) => check::run(connect, &mut out, arguments).await,
         Command::Embed(arguments) => embed::embed(connect, &mut out, arguments).await,

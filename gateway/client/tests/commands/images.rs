@@ -346,6 +346,26 @@ fn pictures_are_turned_into_vectors() {
 }
 
 #[test]
+fn texts_of_a_picture_and_pictures_of_a_text_come_best_first() {
+    let (gateway, folder) = (Gateway::start(), Folder::new());
+    let (cat, horse) = (folder.with("cat.png", "a cat"), folder.with("horse.png", "a horse"));
+    let matches = |arguments: &[&str]| {
+        let output = run(&gateway, &[&["match", "--json"], arguments].concat());
+        assert_ended(&output, 0);
+        documents(&output.stdout).remove(0)["matches"].take()
+    };
+    let texts = matches(&["--image", &cat, "no", "yes"]);
+    assert_eq!((&texts[0]["text"], &texts[0]["cosine"]), (&json!("yes"), &json!(15.25)));
+    assert_eq!((&texts[1]["text"], &texts[1]["cosine"]), (&json!("no"), &json!(10.25)));
+    let pictures = matches(&["--image", &cat, "--image", &horse, "yes"]);
+    assert_eq!((&pictures[0]["file"], &pictures[1]["file"]), (&json!(horse), &json!(cat)));
+
+    let output = run(&gateway, &["match", "--model", "fake", "--image", &cat, "yes"]);
+    assert_ended(&output, 2);
+    assert!(text(&output.stderr).contains("space"));
+}
+
+#[test]
 fn pictures_are_classified() {
     let (gateway, folder) = (Gateway::start(), Folder::new());
     let (cat, dog) = (folder.with("cat.png", "a cat"), folder.with("dog.png", "a dog"));

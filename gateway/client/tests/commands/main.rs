@@ -250,8 +250,10 @@ fn check_ends_with_3_where_policy_blocks() {
 fn tables_line_up() {
     let gateway = Gateway::start();
     let output = run(&gateway, &["models"]);
-    let expected = "MODEL  REVISION      TASKS            CONTEXT  VOCABULARY  DIMENSIONS  LICENCE\n\
-                    fake   0123456789ab  text_generation  8192     -           -           unknown\n";
+    let expected = "MODEL     REVISION      TASKS            CONTEXT  VOCABULARY  DIMENSIONS  LICENCE\n\
+                    fake      0123456789ab  text_generation  8192     -           -           unknown\n\
+                    texts     0123456789ab  text_embedding   -        -           2           unknown\n\
+                    pictures  0123456789ab  image_embedding  -        -           2           unknown\n";
     assert_eq!(text(&output.stdout), expected);
     let output = run(&gateway, &["categories"]);
     let expected = "CATEGORY  DETECTORS          DESCRIPTION\n\

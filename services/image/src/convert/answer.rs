@@ -167,7 +167,7 @@ fn completion(
 pub(crate) fn model(loaded: &LoadedModel) -> common::Model {
     use common::ModelTask;
     let mut image = common::ImageModel::default();
-    let mut dimensions = 0;
+    let (mut dimensions, mut space) = (0, String::new());
     let (tasks, license): (&[ModelTask], _) = match loaded {
         LoadedModel::Diffusion(model) => {
             let can = &model.capabilities;
@@ -201,7 +201,13 @@ pub(crate) fn model(loaded: &LoadedModel) -> common::Model {
         }
         LoadedModel::Classifier(model) => {
             dimensions = count(model.dimensions);
+            space = model.model.id.to_string();
             (&[ModelTask::ImageClassification, ModelTask::ImageEmbedding], &model.license)
+        }
+        LoadedModel::Projection(model) => {
+            dimensions = count(model.dimensions);
+            space = model.space.to_string();
+            (&[ModelTask::ImageEmbedding], &model.license)
         }
         LoadedModel::Upscaler(model) => {
             image.upscale_factor = model.factor;
@@ -220,6 +226,7 @@ pub(crate) fn model(loaded: &LoadedModel) -> common::Model {
         context_length: 0,
         vocabulary_size: 0,
         embedding_dimensions: dimensions,
+        embedding_space: space,
         license: license.clone(),
         image: Some(image),
     }

@@ -53,6 +53,17 @@ async fn serve(folder: &Path) -> ImageServiceClient<Channel> {
 }
 
 #[tokio::test]
+async fn a_model_that_reads_another_ones_features_comes_after_it() {
+    let model = |id: &str| ModelConfig::new(ModelId::new(id).unwrap());
+    let models = vec![model("emoji-captions"), model("efficientnet-lite0")];
+    let listeners = Listeners::local().await.unwrap();
+    let ended =
+        atelier_image::serve(Config { models, ..Config::default() }, listeners, std::future::pending());
+    let problem = ended.await.unwrap_err().to_string();
+    assert!(problem.contains("list that before it"), "{problem}");
+}
+
+#[tokio::test]
 async fn a_stable_diffusion_folder_just_works() {
     let golden = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/pipelines"));
     let folder = tempfile::tempdir().unwrap();

@@ -207,5 +207,10 @@ async fn models_say_what_they_can_do() {
     let one =
         client.get_model(proto::GetModelRequest { model: "emoji-flow".into() }).await.unwrap().into_inner();
     assert_eq!(one.model.as_ref(), Some(flow));
-    assert!(of("efficientnet-lite0").embedding_dimensions > 0);
+    assert_eq!(of("efficientnet-lite0").embedding_space, "efficientnet-lite0");
+    let captions = of("emoji-captions");
+    assert_eq!(
+        (captions.embedding_space.as_str(), captions.embedding_dimensions),
+        ("multilingual-e5-small", 384)
+    );
 }

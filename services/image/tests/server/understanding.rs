@@ -74,6 +74,16 @@ async fn photographs_are_named_and_placed_as_the_reference_does() {
         }
     }
 
+    let request = proto::EmbedImageRequest { model: "emoji-captions".into(), images: images.clone() };
+    let projected = client.embed_image(request).await.unwrap().into_inner().embeddings;
+    for (picture, vector) in pictures.iter().zip(&projected) {
+        let expected: Vec<f32> = picture["projected"].as_array().unwrap().iter().map(number).collect();
+        // Of their beginnings alone.
+        let first = &vector.values[..expected.len()];
+        let found = cosine(first, &expected) / (cosine(first, first) * cosine(&expected, &expected)).sqrt();
+        assert!(found >= number(&golden["smallest_cosine"]), "{}: {found}", picture["picture"]);
+    }
+
     let request = proto::EmbedImageRequest { model: String::new(), images };
     let vectors: Vec<_> = client.embed_image(request).await.unwrap().into_inner().embeddings;
     for (n, picture) in pictures.iter().enumerate() {

@@ -472,7 +472,18 @@ impl gateway_service_server::GatewayService for Service {
             context_length: 8192,
             ..Model::default()
         };
-        Ok(Response::new(wire::ListModelsResponse { models: vec![model] }))
+        let embedder = |id: &str, task: ModelTask| Model {
+            id: id.into(),
+            revision: "0123456789ab".into(),
+            tasks: vec![task.into()],
+            embedding_dimensions: 2,
+            embedding_space: "shared".into(),
+            ..Model::default()
+        };
+        let texts = embedder("texts", ModelTask::TextEmbedding);
+        let pictures = embedder("pictures", ModelTask::ImageEmbedding);
+        let models = vec![model, texts, pictures];
+        Ok(Response::new(wire::ListModelsResponse { models }))
     }
 
     async fn get_model(
