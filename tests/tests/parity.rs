@@ -55,7 +55,7 @@ fn sets(name: &str) -> usize {
 #[test]
 fn pipelines_follow_the_reference_from_noise_to_picture() {
     for (name, count) in
-        [("plain", 26), ("masked", 2), ("consistency", 3), ("controlled", 2), ("large", 6), ("flow", 3)]
+        [("plain", 30), ("masked", 2), ("consistency", 3), ("controlled", 2), ("controlled_twice", 1), ("large", 7), ("flow", 3)]
     {
         assert_eq!(sets(name), count, "{name}");
     }

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from diffusers import schedulers
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+from diffusers.models.controlnets.multicontrolnet import MultiControlNetModel
 from PIL import Image
 
 import models
@@ -32,6 +33,9 @@ SCHEDULERS = {
     "dpmpp_2m": ("DPMSolverMultistep", {}),
     "unipc": ("UniPCMultistep", {}),
     "lcm": ("LCM", {}),
+    # As the models of SD-Turbo and SDXL-Turbo have it, and Stable Diffusion 2.1 after the correction of its last step.
+    "turbo": ("EulerAncestralDiscrete", {"timestep_spacing": "trailing"}),
+    "velocity": ("DDIM", {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}),
 }
 
 
@@ -123,7 +127,7 @@ def plain(folder, parts):
     models.write_denoiser(unet, folder / "unet", unet_inputs(unet), ["out_sample"])
     sets = Sets(parts, 11)
     text, image, inpaint = (f"StableDiffusion{kind}Pipeline" for kind in ("", "Img2Img", "Inpaint"))
-    for name in SCHEDULERS:
+    for name in list(SCHEDULERS)[:7]:
         for guidance in (1.0, 5.0) if name == "ddim" else (5.0,):
             options = {"num_inference_steps": 6, "guidance_scale": guidance}
             sets.add(f"txt2img_{name}_s6_g{guidance}", text, name, **options)
@@ -133,6 +137,12 @@ def plain(folder, parts):
     sets.add("txt2img_ddim_s5_g5.0_gr0.7", text, "ddim", guidance_rescale=0.7, **options)
     sets.add("txt2img_euler_s5_g5.0_cs1", text, "euler", clip_skip=1, **options)
     sets.add("txt2img_ddim_s5_g5.0_eta0.6", text, "ddim", eta=0.6, **options)
+    for steps in (1, 4):
+        sets.add(f"txt2img_turbo_s{steps}_g0.0", text, "turbo", num_inference_steps=steps, guidance_scale=0.0)
+    options = {"num_inference_steps": 4, "guidance_scale": 0.0, "strength": 0.5, "image": sets.picture("init_image")}
+    sets.add("img2img_turbo_s4_g0.0_st0.5", image, "turbo", first=True, **options)
+    options = {"num_inference_steps": 5, "guidance_scale": 5.0, "guidance_rescale": 0.7}
+    sets.add("txt2img_velocity_s5_g5.0_gr0.7", text, "velocity", **options)
     pictures = {"image": sets.picture("init_image"), "mask_image": sets.picture("mask"), "height": PIXELS, "width": PIXELS}
     for name in ("ddim", "euler", "pndm", "dpmpp_2m"):
         for strength in (1.0, 0.6):
@@ -172,17 +182,21 @@ def consistency(folder, parts):
 
 
 def controlled(folder, parts):
-    """A UNet that hears a ControlNet."""
-    unet, net = models.unet(1), models.control_net(4)
+    """A UNet that hears a ControlNet, and in a folder of its own one that hears two."""
+    unet, net, second = models.unet(1), models.control_net(4), models.control_net(6)
     index(folder, "StableDiffusionControlNetPipeline", "ddim")
     inputs = unet_inputs(unet)
     picture = torch.rand(2, 3, PIXELS, PIXELS)
     down, middle = net(**inputs, controlnet_cond=picture, return_dict=False)
     names = [f"down_block_res_sample_{n}" for n in range(len(down))]
-    models.write_denoiser(net, folder / "controlnet", {**inputs, "controlnet_cond": picture}, [*names, "mid_block_res_sample"])
+    two = folder.with_name(f"{folder.name}_twice")
+    index(two, "StableDiffusionControlNetPipeline", "ddim")
+    for model, place in ((net, folder / "controlnet"), (net, two / "controlnet_0"), (second, two / "controlnet_1")):
+        models.write_denoiser(model, place, {**inputs, "controlnet_cond": picture}, [*names, "mid_block_res_sample"])
     heard = {f"down_block_additional_residual_{n}": value.detach() for n, value in enumerate(down)}
     heard["mid_block_additional_residual"] = middle.detach()
-    models.write_denoiser(unet, folder / "unet", {**inputs, **heard}, ["out_sample"])
+    for place in (folder, two):
+        models.write_denoiser(unet, place / "unet", {**inputs, **heard}, ["out_sample"])
     sets = Sets({**parts, "unet": unet, "controlnet": net}, 14)
     for name, scale, start, end in (("ddim", 1.0, 0.0, 1.0), ("euler", 0.5, 0.2, 0.8)):
         options = {"num_inference_steps": 5, "guidance_scale": 5.0, "image": sets.picture("control_image")}
@@ -190,6 +204,11 @@ def controlled(folder, parts):
         more = "" if scale == 1.0 else f"_cn{scale}_from{start}_to{end}"
         sets.add(f"txt2img_{name}_s5_g5.0{more}", "StableDiffusionControlNetPipeline", name, **options)
     sets.write(folder)
+    sets = Sets({**parts, "unet": unet, "controlnet": MultiControlNetModel([net, second])}, 14)
+    options = {"num_inference_steps": 5, "guidance_scale": 5.0, "image": [sets.picture("control_image")] * 2}
+    options["controlnet_conditioning_scale"] = [0.7, 0.7]
+    sets.add("txt2img_ddim_s5_g5.0_cn0.7", "StableDiffusionControlNetPipeline", "ddim", **options)
+    sets.write(two)
 
 
 def large(folder, shared):
@@ -216,6 +235,7 @@ def large(folder, shared):
     for name, guidance in (("euler", 5.0), ("ddim", 5.0), ("dpmpp_2m", 1.0)):
         options = {"num_inference_steps": 5, "guidance_scale": guidance, **size}
         sets.add(f"txt2img_{name}_s5_g{guidance}", text, name, **options)
+    sets.add("txt2img_turbo_s2_g0.0", text, "turbo", num_inference_steps=2, guidance_scale=0.0, **size)
     options = {"num_inference_steps": 5, "guidance_scale": 5.0, **size}
     sets.add("txt2img_euler_s5_g5.0_nonegative", text, "euler", negative=None, **options)
     sets.add("txt2img_euler_s5_g5.0_cs1", text, "euler", clip_skip=1, **options)

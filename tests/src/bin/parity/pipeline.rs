@@ -200,7 +200,8 @@ impl Reference {
         if self.pipeline.capabilities().control_nets > 0 {
             let (scale, guidance_start, guidance_end) = set.control;
             let picture = image::DynamicImage::ImageRgba8(picture("control_image")?.rgba()).into_rgb8();
-            controls.push(Control { picture, scale, guidance_start, guidance_end });
+            let control = Control { picture, scale, guidance_start, guidance_end };
+            controls = vec![control; self.pipeline.capabilities().control_nets];
         }
         let negative = if set.negative { self.negative_prompt.clone() } else { String::new() };
         Ok(Request {

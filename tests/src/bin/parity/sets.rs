@@ -5,7 +5,7 @@
 /// Parts are separated by underscores. The task is `txt2img`, `img2img` or `inpaint`; the scheduler follows (`euler_a` has
 /// an underscore of its own); then, in any order, a word directly before a number: `s` or `steps`, `g`, `cfg` or
 /// `guidance`, `st`, `str` or `strength` (`s` behind the steps, or nothing but a number up to 1, means it too), `gr` or `rescale` (of guidance),
-/// `cs` or `clip` (clip skip), `eta`, `cn` (scale of a ControlNet), `from` and `to` (shares of the steps during which it
+/// `cs` or `clip` (clip skip), `eta`, `cn` (scale of every ControlNet), `from` and `to` (shares of the steps during which it
 /// counts), `n` (pictures). `nonegative`: there is no negative prompt.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Set {
