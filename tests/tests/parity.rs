@@ -54,9 +54,15 @@ fn sets(name: &str) -> usize {
 
 #[test]
 fn pipelines_follow_the_reference_from_noise_to_picture() {
-    for (name, count) in
-        [("plain", 30), ("masked", 2), ("consistency", 3), ("controlled", 2), ("controlled_twice", 1), ("large", 7), ("flow", 3)]
-    {
+    for (name, count) in [
+        ("plain", 30),
+        ("masked", 2),
+        ("consistency", 3),
+        ("controlled", 2),
+        ("controlled_twice", 1),
+        ("large", 7),
+        ("flow", 3),
+    ] {
         assert_eq!(sets(name), count, "{name}");
     }
 }

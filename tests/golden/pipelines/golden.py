@@ -35,7 +35,10 @@ SCHEDULERS = {
     "lcm": ("LCM", {}),
     # As the models of SD-Turbo and SDXL-Turbo have it, and Stable Diffusion 2.1 after the correction of its last step.
     "turbo": ("EulerAncestralDiscrete", {"timestep_spacing": "trailing"}),
-    "velocity": ("DDIM", {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}),
+    "velocity": (
+        "DDIM",
+        {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True, "timestep_spacing": "trailing", "clip_sample": False},
+    ),
 }
 
 

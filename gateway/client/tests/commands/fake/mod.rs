@@ -1,6 +1,7 @@
 //! A gateway that answers from a script: what a text says decides what happens to it.
 
 mod images;
+mod models;
 mod port;
 
 use std::{
@@ -15,7 +16,7 @@ use std::{
 };
 
 use atelier_client::proto::{
-    common::v1::{FinishReason, Model, ModelRef, ModelTask, Timings, Usage},
+    common::v1::{FinishReason, ModelRef, Timings, Usage},
     gateway::v1::{
         self as wire, Action, Completion, Finding, Provenance, Stage, Verdict, check_request,
         gateway_service_server, stream_chat_response, stream_generate_response,
@@ -465,25 +466,7 @@ impl gateway_service_server::GatewayService for Service {
         request: Request<wire::ListModelsRequest>,
     ) -> Result<Response<wire::ListModelsResponse>, Status> {
         self.admit(request.metadata())?;
-        let model = Model {
-            id: "fake".into(),
-            revision: "0123456789ab".into(),
-            tasks: vec![ModelTask::TextGeneration.into()],
-            context_length: 8192,
-            ..Model::default()
-        };
-        let embedder = |id: &str, task: ModelTask| Model {
-            id: id.into(),
-            revision: "0123456789ab".into(),
-            tasks: vec![task.into()],
-            embedding_dimensions: 2,
-            embedding_space: "shared".into(),
-            ..Model::default()
-        };
-        let texts = embedder("texts", ModelTask::TextEmbedding);
-        let pictures = embedder("pictures", ModelTask::ImageEmbedding);
-        let models = vec![model, texts, pictures];
-        Ok(Response::new(wire::ListModelsResponse { models }))
+        Ok(Response::new(models::list()))
     }
 
     async fn get_model(
