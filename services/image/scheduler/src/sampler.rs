@@ -140,7 +140,9 @@ impl Scheduler {
     /// `strength` is the share of the steps that are made, 0 to 1; the runs that PNDM needs beyond its steps are made too.
     pub fn start_with(&mut self, strength: f64) {
         let made = (self.steps as f64 * strength.clamp(0.0, 1.0)) as usize;
-        self.at = if made == 0 { self.plan.timesteps.len() } else { self.steps - made.min(self.steps) };
+        let runs = self.plan.timesteps.len();
+        // Equal times are one: then there are fewer runs than steps.
+        self.at = if made == 0 { runs } else { (self.steps - made.min(self.steps)).min(runs) };
     }
 
     /// What the model reads of these latents. Both slices have the same length.
@@ -279,6 +281,12 @@ mod tests {
         let mut pndm = scheduler(r#"{"_class_name": "PNDMScheduler", "skip_prk_steps": true}"#, 10);
         pndm.start_with(0.6);
         assert_eq!((pndm.position(), pndm.timesteps().len()), (4, 11), "one run more than steps");
+        let clipped = r#"{"_class_name": "DPMSolverMultistepScheduler", "num_train_timesteps": 36,
+            "timestep_spacing": "trailing", "lambda_min_clipped": 0.20181735291207178, "solver_order": 1,
+            "rescale_betas_zero_snr": true}"#;
+        let mut clipped = scheduler(clipped, 5);
+        clipped.start_with(0.21);
+        assert_eq!((clipped.position(), clipped.timesteps().len()), (3, 3), "fewer runs than steps");
         let lcm = SchedulerConfig::parse(r#"{"_class_name": "LCMScheduler"}"#).unwrap();
         let times = |strength| {
             Scheduler::new(&lcm, &Settings { strength, ..Settings::steps(4) })
