@@ -271,15 +271,15 @@ pub(crate) fn embedding(embedded: Embedded) -> proto::Embedding {
 
 pub(crate) fn model(loaded: &LoadedModel) -> common::Model {
     let reference = model_ref(loaded.model());
-    let (task, context_length, dimensions, space, license) = match loaded {
+    let (task, context_length, dimensions, license) = match loaded {
         LoadedModel::Generation(model) => {
-            (common::ModelTask::TextGeneration, model.context_length(), 0, String::new(), &model.license)
+            (common::ModelTask::TextGeneration, model.context_length(), 0, &model.license)
         }
         LoadedModel::Embedding(model) => {
-            let space = reference.id.clone();
-            (common::ModelTask::TextEmbedding, model.max_length, model.dimensions, space, &model.license)
+            (common::ModelTask::TextEmbedding, model.max_length, model.dimensions, &model.license)
         }
     };
+    let embedding_space = if dimensions > 0 { reference.id.clone() } else { String::new() };
     common::Model {
         id: reference.id,
         revision: reference.revision,
@@ -287,7 +287,7 @@ pub(crate) fn model(loaded: &LoadedModel) -> common::Model {
         context_length: count(context_length),
         vocabulary_size: count(loaded.tokenizer().vocabulary_size()),
         embedding_dimensions: count(dimensions),
-        embedding_space: space,
+        embedding_space,
         license: license.clone(),
         image: None,
     }

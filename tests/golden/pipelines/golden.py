@@ -33,6 +33,8 @@ SCHEDULERS = {
     "dpmpp_2m": ("DPMSolverMultistep", {}),
     "unipc": ("UniPCMultistep", {}),
     "lcm": ("LCM", {}),
+}
+VARIANTS = {
     # As the models of SD-Turbo and SDXL-Turbo have it, and Stable Diffusion 2.1 after the correction of its last step.
     "turbo": ("EulerAncestralDiscrete", {"timestep_spacing": "trailing"}),
     "velocity": (
@@ -43,7 +45,7 @@ SCHEDULERS = {
 
 
 def scheduler(name):
-    kind, options = SCHEDULERS[name]
+    kind, options = (SCHEDULERS | VARIANTS)[name]
     return getattr(schedulers, f"{kind}Scheduler")(**SCHEDULE, **options)
 
 
@@ -130,7 +132,7 @@ def plain(folder, parts):
     models.write_denoiser(unet, folder / "unet", unet_inputs(unet), ["out_sample"])
     sets = Sets(parts, 11)
     text, image, inpaint = (f"StableDiffusion{kind}Pipeline" for kind in ("", "Img2Img", "Inpaint"))
-    for name in list(SCHEDULERS)[:7]:
+    for name in SCHEDULERS:
         for guidance in (1.0, 5.0) if name == "ddim" else (5.0,):
             options = {"num_inference_steps": 6, "guidance_scale": guidance}
             sets.add(f"txt2img_{name}_s6_g{guidance}", text, name, **options)

@@ -12,6 +12,7 @@ from export import WEIGHTS, write_json
 from gan import CODE, LAYERS, STYLE, Generator, Thumbnail
 from sheet import tile
 from train_gan import Pair
+from training import as_pictures
 from vae import CODE as VAE_CODE
 from vae import FaceCoder
 
@@ -72,10 +73,6 @@ def averages(path: Path, network: torch.nn.Module) -> torch.nn.Module:
     return network.eval()
 
 
-def to_pixels(images: torch.Tensor) -> np.ndarray:
-    return ((images.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
-
-
 def distances(made: torch.Tensor, real: torch.Tensor) -> None:
     """Do draws differ as real faces do, and are they more than copies?"""
     made, real = made.flatten(1), real.flatten(1)
@@ -119,7 +116,7 @@ def gan(work: Path, folder: Path, sheets: Path) -> None:
     first, last = styles[:1], styles[1:2]
     walk = torch.cat([first + (last - first) * step / 15 for step in range(16)])
     rows = [images[torch.randperm(len(images))[:16]], generator(styles[:SHOWN]), generator(near[:16]), generator(walk)]
-    tile(to_pixels(torch.cat(rows)), 16).quantize(PALETTE).save(sheets / "sheet.png", optimize=True)
+    tile(as_pictures(torch.cat(rows)), 16).quantize(PALETTE).save(sheets / "sheet.png", optimize=True)
 
 
 @torch.no_grad()
@@ -163,7 +160,7 @@ def vae(work: Path, folder: Path, sheets: Path) -> None:
     rows = [images[some], back[some], draws, network.decoder(torch.stack(moved)), network.decoder(torch.stack(walk))]
     print("pixels")
     distances(network.decoder(torch.randn(512, VAE_CODE)), images[own])
-    tile(to_pixels(torch.cat(rows)), 16).quantize(PALETTE).save(sheets / "sheet.png", optimize=True)
+    tile(as_pictures(torch.cat(rows)), 16).quantize(PALETTE).save(sheets / "sheet.png", optimize=True)
 
 
 def main() -> None:

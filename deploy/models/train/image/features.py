@@ -7,14 +7,14 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 from PIL import Image
 
 from autoencoder import IMAGE_SIZE
 from export import trained
+from onnx_files import session
 from text import models_folder
-from training import as_input
+from training import as_input, as_pictures
 
 VIEWS = 4
 BATCH = 16
@@ -38,9 +38,7 @@ class Classifier:
     """A picture's features, of length 1."""
 
     def __init__(self, folder: Path):
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        self.session = onnxruntime.InferenceSession(str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"])
+        self.session = session(folder / "model.onnx")
 
     def features(self, pictures: list[np.ndarray]) -> np.ndarray:
         found = self.session.run(["features"], {"pixels": np.stack([prepare(picture) for picture in pictures])})[0]
@@ -50,27 +48,25 @@ class Classifier:
 class Views:
     """Alters pictures of four channels: colours on white, and alpha."""
 
-    def __init__(self, work: Path, number: int):
-        self.random = np.random.default_rng(FIRST_SEED + number)
+    def __init__(self, work: Path):
         self.autoencoder = trained(work)[1].eval()
 
-    def alter(self, picture: np.ndarray) -> np.ndarray:
-        if self.random.random() < REDRAWN:
+    def alter(self, picture: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        if random.random() < REDRAWN:
             with torch.no_grad():
-                made = self.autoencoder.decoder(self.autoencoder.encoder(as_input(picture[None]))[0])
-            picture = ((made[0].permute(1, 2, 0).numpy().clip(-1, 1) + 1) * 127.5).round().astype(np.uint8)
+                picture = as_pictures(self.autoencoder.decoder(self.autoencoder.encoder(as_input(picture[None]))[0]))[0]
         colours, alpha = picture[..., :3].astype(np.float32), picture[..., 3:] / 255
-        if self.random.random() < MIRRORED:
+        if random.random() < MIRRORED:
             colours, alpha = colours[:, ::-1], alpha[:, ::-1]
         behind = np.full(3, 255)
-        if self.random.random() < ON_COLOUR:
-            behind = self.random.integers(120, 256, 3)
+        if random.random() < ON_COLOUR:
+            behind = random.integers(120, 256, 3)
             colours = colours + (1 - alpha) * (behind - 255.0)
-        side = int(IMAGE_SIZE * self.random.uniform(SMALLEST, LARGEST))
+        side = int(IMAGE_SIZE * random.uniform(SMALLEST, LARGEST))
         thing = Image.fromarray(colours.clip(0, 255).round().astype(np.uint8)).resize((side, side), Image.BICUBIC)
         view = Image.new("RGB", (IMAGE_SIZE, IMAGE_SIZE), tuple(int(level) for level in behind))
         room = sorted((0, IMAGE_SIZE - side))
-        view.paste(thing, tuple(int(self.random.integers(room[0], room[1] + 1)) for _ in range(2)))
+        view.paste(thing, tuple(int(random.integers(room[0], room[1] + 1)) for _ in range(2)))
         return np.asarray(view)
 
 
@@ -81,13 +77,13 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     pictures = np.load(options.work / "pictures.npy", mmap_mode="r")
-    classifier = Classifier(options.classifier)
+    classifier, views = Classifier(options.classifier), Views(options.work)
     features = []
     for number in range(VIEWS):
-        views = Views(options.work, number)
+        random = np.random.default_rng(FIRST_SEED + number)
         for start in range(0, len(pictures), BATCH):
             some = [np.ascontiguousarray(picture) for picture in pictures[start : start + BATCH]]
-            some = [views.alter(picture) if number else picture[..., :3] for picture in some]
+            some = [views.alter(picture, random) if number else picture[..., :3] for picture in some]
             features.append(classifier.features(some))
         print(f"{number + 1} of {VIEWS} views", flush=True)
     np.save(options.work / "features.npy", np.concatenate(features).reshape(VIEWS, len(pictures), -1))

@@ -31,6 +31,14 @@ def store_halves(model: onnx.ModelProto) -> None:
         model.graph.node.insert(0, cast)
 
 
+def session(path: Path) -> onnxruntime.InferenceSession:
+    """A graph on one thread."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
 def write(network: nn.Module, path: Path, inputs: dict[str, torch.Tensor], outputs: list[str], axes: dict | None = None) -> None:
     """Exports `network`, whose arguments are `inputs` in order, and compares what ONNX Runtime makes of it.
 
@@ -57,10 +65,7 @@ def write(network: nn.Module, path: Path, inputs: dict[str, torch.Tensor], outpu
     onnx.checker.check_model(model)
     onnx.save(model, path)
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    made = session.run(outputs, {name: value.numpy() for name, value in inputs.items()})
+    made = session(path).run(outputs, {name: value.numpy() for name, value in inputs.items()})
     with torch.no_grad():
         expected = network(*inputs.values())
     expected = expected if isinstance(expected, tuple) else (expected,)

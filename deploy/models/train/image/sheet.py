@@ -6,21 +6,14 @@ import time
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from PIL import Image
 
 from export import WEIGHTS
+from onnx_files import session
 from text import TextEncoder, default_folder
 
 PROMPTS = Path(__file__).resolve().parent / "prompts.txt"
 COLUMNS = 8
-
-
-def session(path: Path) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 class Pipeline:

@@ -10,10 +10,10 @@ import os
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from tokenizers import Tokenizer
 
 from flow import MAX_TOKENS, TEXT_WIDTH
+from onnx_files import session
 
 PREFIX = "query: "
 PADDING = 1
@@ -35,12 +35,10 @@ def default_folder() -> Path:
 class TextEncoder:
     """multilingual-e5-small: texts to the hidden states of their tokens."""
 
-    def __init__(self, folder: Path, threads: int = 1):
+    def __init__(self, folder: Path):
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self.tokenizer.enable_truncation(MAX_TOKENS)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        self.session = onnxruntime.InferenceSession(str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"])
+        self.session = session(folder / "model.onnx")
 
     def tokens(self, texts: list[str]) -> list[list[int]]:
         return [encoding.ids for encoding in self.tokenizer.encode_batch([PREFIX + text for text in texts])]

@@ -19,7 +19,7 @@ import sheet
 from export import WEIGHTS, write_json
 from features import Classifier
 from text import default_folder, models_folder
-from training import SEED
+from training import SEED, CaptionDraws
 
 FOLDER = WEIGHTS.parent / "emoji-captions"
 HIDDEN, DROPOUT = 768, 0.3
@@ -62,10 +62,7 @@ class Lessons:
         self.codes = np.array([number[record["code"]] for record in records])
         self.copies = np.array([record["recoloured"] is not None for record in records])
         self.weights = np.array([record["weight"] for record in records])
-        self.captions = []
-        for record in records:
-            numbers, weights = zip(*record["captions"])
-            self.captions.append((np.array(numbers), np.cumsum(weights) / np.sum(weights)))
+        self.captions = CaptionDraws(records)
         # The first caption of a thing's first picture is its name.
         names = {}
         for record in sorted(records, key=lambda record: record["style"] != FIRST_STYLE):
@@ -87,11 +84,7 @@ class Lessons:
         """Features and texts [batch, ...], and which go together [batch, batch]."""
         chosen = random.choice(len(self.odds), BATCH, p=self.odds)
         views = random.integers(0, len(self.features), BATCH)
-        texts = []
-        for one, place in zip(chosen, random.random(BATCH)):
-            numbers, up_to = self.captions[one]
-            texts.append(numbers[min(np.searchsorted(up_to, place), len(numbers) - 1)])
-        texts, codes, copies = np.array(texts), self.codes[chosen], self.copies[chosen]
+        texts, codes, copies = self.captions.draw(chosen, random), self.codes[chosen], self.copies[chosen]
         alike = (codes[:, None] == codes) & ~(copies[:, None] | copies) | (texts[:, None] == texts)
         return self.features[views, chosen], self.texts[texts], torch.from_numpy(alike).float()
 

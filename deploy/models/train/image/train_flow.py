@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from flow import ANY_STYLE, MAX_TOKENS, STYLES, Flow
 from optimiser import Optimiser
-from training import Average, Place, Progress, arguments, average_gradients, clip, launch, resume, save, seed
+from training import Average, CaptionDraws, Place, Progress, arguments, average_gradients, clip, launch, resume, save, seed
 
 RATE, HOLD = 2.5e-3, 0.45
 # How often each style is shown; the first is the default of the pipeline.
@@ -31,10 +31,7 @@ class Lessons:
         self.records, self.latents = [records[index] for index in kept], latents[kept].to(device)
         self.styles = np.array([STYLES.index(record["style"]) for record in self.records])
         self.odds = self._odds()
-        self.captions = []
-        for record in self.records:
-            numbers, weights = zip(*record["captions"])
-            self.captions.append((np.array(numbers), np.cumsum(weights) / np.sum(weights)))
+        self.captions = CaptionDraws(self.records)
         text = np.load(work / "text.npz")
         self.states, self.starts = text["states"], text["starts"]
         self.mean, self.deviation = text["mean"], text["deviation"]
@@ -52,11 +49,8 @@ class Lessons:
     def draw(self, count: int, random: np.random.Generator) -> dict[str, torch.Tensor]:
         chosen = random.choice(len(self.odds), count, p=self.odds)
         styles = np.where(random.random(count) < STYLE_DROPPED, ANY_STYLE, self.styles[chosen])
-        texts = []
-        for one, place in zip(chosen, random.random(count)):
-            numbers, up_to = self.captions[one]
-            number = numbers[min(np.searchsorted(up_to, place), len(numbers) - 1)]
-            texts.append(self.states[self.starts[number] : self.starts[number + 1]][:MAX_TOKENS])
+        numbers = self.captions.draw(chosen, random)
+        texts = [self.states[self.starts[number] : self.starts[number + 1]][:MAX_TOKENS] for number in numbers]
         states = np.zeros((count, max(map(len, texts)), self.states.shape[1]), np.float32)
         mask = np.zeros(states.shape[:2], np.int64)
         for row, text in enumerate(texts):

@@ -170,6 +170,29 @@ def as_input(pictures: np.ndarray, device: str = "cpu") -> torch.Tensor:
     return (values.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
 
 
+def as_pictures(images: torch.Tensor) -> np.ndarray:
+    """The way back: -1..1 [n, c, h, w] to uint8 [n, h, w, c]."""
+    return ((images.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+
+
+class CaptionDraws:
+    """Draws captions of pictures, each as often as its weight says."""
+
+    def __init__(self, records: list[dict]):
+        self.captions = []
+        for record in records:
+            numbers, weights = zip(*record["captions"])
+            self.captions.append((np.array(numbers), np.cumsum(weights) / np.sum(weights)))
+
+    def draw(self, pictures: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """The number of a caption for each picture."""
+        drawn = []
+        for picture, place in zip(pictures, random.random(len(pictures))):
+            numbers, up_to = self.captions[picture]
+            drawn.append(numbers[min(np.searchsorted(up_to, place), len(numbers) - 1)])
+        return np.array(drawn)
+
+
 def edges(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     """How far the differences between neighbouring pixels are apart."""
     return sum((one.diff(dim=axis) - other.diff(dim=axis)).abs().mean() for axis in (2, 3))

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, IsTerminal, Read},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use atelier_client::{
@@ -76,7 +76,6 @@ pub(crate) async fn embed(
     print(out, "TEXT", &texts, &document)
 }
 
-/// Pictures go one by one: a request of several could exceed what the gateway takes in one message.
 async fn embed_images(
     connect: impl AsyncFn() -> Result<Client, ClientError>,
     out: &mut Output,
@@ -86,15 +85,26 @@ async fn embed_images(
     let client = connect().await?;
     let mut document = EmbeddingsDocument { model: None, embeddings: Vec::new(), usage: None };
     for path in &paths {
-        let images = vec![input::file(path)?.into()];
-        let answer = client.embed_image(EmbedImageRequest { model: model.clone(), images }).await?;
-        document.model = answer.model.map(Into::into);
-        let embeddings = answer.embeddings.into_iter();
-        let vector = |values: Vec<f32>| EmbeddingDocument { values, truncated: false };
-        document.embeddings.extend(embeddings.map(|embedding| vector(embedding.values)));
+        let (values, model) = embed_image(&client, path, &model).await?;
+        document.model = model;
+        document.embeddings.push(EmbeddingDocument { values, truncated: false });
     }
     let names: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
     print(out, "PICTURE", &names, &document)
+}
+
+/// The vector of a picture, and the model that made it. Pictures go one by one: a request of several could exceed what
+/// the gateway takes in one message.
+pub(super) async fn embed_image(
+    client: &Client,
+    path: &Path,
+    model: &str,
+) -> Result<(Vec<f32>, Option<ModelRef>), CliError> {
+    let images = vec![input::file(path)?.into()];
+    let answer = client.embed_image(EmbedImageRequest { model: model.to_owned(), images }).await?;
+    let vector = answer.embeddings.into_iter().next();
+    let vector = vector.ok_or(ClientError::Protocol("no vector in the answer"))?;
+    Ok((vector.values, answer.model.map(Into::into)))
 }
 
 fn print(

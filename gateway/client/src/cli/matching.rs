@@ -1,17 +1,17 @@
 //! `atelier match`: which text goes with a picture, which picture with a text.
 
-use std::path::Path;
-
 use atelier_client::{
     Client, ClientError,
     proto::{
         common::v1::{Model, ModelTask},
-        gateway::v1::{EmbedImageRequest, EmbedRequest},
+        gateway::v1::EmbedRequest,
     },
 };
 use serde::Serialize;
 
-use super::{CliError, args::MatchArgs, documents::ModelRef, generate::named, input, output::Output};
+use super::{
+    CliError, args::MatchArgs, documents::ModelRef, embed::embed_image, generate::named, output::Output,
+};
 
 #[derive(Serialize)]
 struct MatchesDocument {
@@ -43,24 +43,18 @@ pub(crate) async fn run(
         image_model: None,
         text_model: embedded.model.map(Into::into),
     };
-    // Pictures go one by one: a request of several could exceed what the gateway takes in one message.
     for path in &images {
-        let request =
-            EmbedImageRequest { model: image_model.clone(), images: vec![input::file(path)?.into()] };
-        let answer = client.embed_image(request).await?;
-        let Some(picture) = answer.embeddings.first() else {
-            return Err(ClientError::Protocol("no vector in the answer").into());
-        };
+        let (picture, model) = embed_image(&client, path, &image_model).await?;
         let row = |(text, vector): (&String, &[f32])| MatchDocument {
-            file: name(path),
+            file: path.display().to_string(),
             text: text.clone(),
-            cosine: picture.values.iter().zip(vector).map(|(a, b)| a * b).sum(),
+            cosine: picture.iter().zip(vector).map(|(a, b)| a * b).sum(),
         };
         let vectors = embedded.embeddings.iter().map(|embedding| embedding.values.as_slice());
         let mut rows: Vec<_> = texts.iter().zip(vectors).map(row).collect();
         rows.sort_by(|a, b| b.cosine.total_cmp(&a.cosine));
         document.matches.extend(rows);
-        document.image_model = answer.model.map(Into::into);
+        document.image_model = model;
     }
     if texts.len() == 1 {
         document.matches.sort_by(|a, b| b.cosine.total_cmp(&a.cosine));
@@ -100,8 +94,4 @@ fn print(out: &mut Output, document: &MatchesDocument) -> Result<(), CliError> {
         (Some(image), Some(text)) => out.line(&format!("\nmodels {} and {}", named(image), named(text))),
         _ => Ok(()),
     }
-}
-
-fn name(path: &Path) -> String {
-    path.display().to_string()
 }

@@ -196,12 +196,12 @@ impl Reference {
                 mask: Some(picture("mask")?.gray()),
             }),
         };
+        let nets = self.pipeline.capabilities().control_nets;
         let mut controls = Vec::new();
-        if self.pipeline.capabilities().control_nets > 0 {
+        if nets > 0 {
             let (scale, guidance_start, guidance_end) = set.control;
             let picture = image::DynamicImage::ImageRgba8(picture("control_image")?.rgba()).into_rgb8();
-            let control = Control { picture, scale, guidance_start, guidance_end };
-            controls = vec![control; self.pipeline.capabilities().control_nets];
+            controls = vec![Control { picture, scale, guidance_start, guidance_end }; nets];
         }
         let negative = if set.negative { self.negative_prompt.clone() } else { String::new() };
         Ok(Request {
