@@ -1,6 +1,6 @@
 //! Pictures and clips: read within bounds, resized, written.
 //!
-//! [`decode`] and [`DecodePool`] read what strangers send. [`encode`] writes stills, [`ClipWriter`] clips frame by
+//! [`decode`], [`frames()`] and [`DecodePool`] read what strangers send. [`encode`] writes stills, [`ClipWriter`] clips frame by
 //! frame. All of it computes for milliseconds or more and belongs on threads that may block; the pool sees to that
 //! itself.
 
@@ -18,6 +18,6 @@ pub use clip::{ClipConfig, ClipFormat, ClipWriter};
 pub use encode::{Encoding, StillFormat, encode};
 pub use error::MediaError;
 pub use picture::Picture;
-pub use read::{DecodePool, Format, Header, PictureError, decode, decode_rgba};
+pub use read::{DecodePool, Format, Frame, Frames, Header, PictureError, decode, decode_rgba, frames};
 pub use resize::{resize_rgb, resize_rgba};
 pub use sheet::sheet;

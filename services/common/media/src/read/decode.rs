@@ -4,7 +4,7 @@
 //! checked, so a small file that declares a huge picture costs nothing. Unless alpha is asked for, transparent
 //! pixels are laid on white, as most viewers show them. EXIF orientation is ignored: a picture is measured as it is stored.
 
-use atelier_core::limits::{MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS};
+use atelier_core::limits::{MAX_FRAME_PIXELS, MAX_FRAMES, MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS};
 use image::{DynamicImage, ImageError, RgbImage, RgbaImage};
 
 use super::{Format, Header};
@@ -24,6 +24,9 @@ pub enum PictureError {
     /// The first bytes belong to no format that is decoded.
     #[error("must be a PNG, JPEG, WebP, GIF or BMP picture")]
     UnknownFormat,
+    /// The first bytes are those of MP4, QuickTime, Matroska or WebM.
+    #[error("is a video, which is not read; pictures may be PNG, JPEG, WebP, GIF or BMP, and may move")]
+    Video,
     /// The picture declares more pixels than are decoded, or none.
     #[error("must have 1 to {MAX_IMAGE_PIXELS} pixels, declares {width} x {height}")]
     Pixels {
@@ -32,6 +35,11 @@ pub enum PictureError {
         /// Declared height.
         height: u32,
     },
+    /// The picture moves for longer than is decoded.
+    #[error(
+        "must have at most {MAX_FRAMES} frames, and {MAX_FRAME_PIXELS} pixels in all of them together, has more"
+    )]
+    TooManyFrames,
     /// The format is known and what follows breaks its rules or ends too soon.
     #[error("is not a whole and valid {} picture", format.name())]
     Malformed {
@@ -71,7 +79,7 @@ fn whole(data: &[u8], header: &Header) -> Result<DynamicImage, PictureError> {
     Ok(picture)
 }
 
-fn on_white(picture: DynamicImage) -> RgbImage {
+pub(super) fn on_white(picture: DynamicImage) -> RgbImage {
     if !picture.color().has_alpha() {
         return picture.into_rgb8();
     }
@@ -188,6 +196,10 @@ mod tests {
     #[test]
     fn what_is_no_picture_is_named() {
         assert!(matches!(read(b""), Err(PictureError::Empty)));
+        for video in [b"\x1a\x45\xdf\xa3\x01\0\0\0\0\0\0\0".as_slice(), b"\0\0\0\x20ftypisom"] {
+            assert!(matches!(read(video), Err(PictureError::Video)));
+        }
+        assert!(matches!(read(b"\0\0\0\x20ftypavif"), Err(PictureError::UnknownFormat)));
         assert!(matches!(read(b"%PDF-1.7 and so on"), Err(PictureError::UnknownFormat)));
         assert!(matches!(read(&vec![0; MAX_IMAGE_BYTES + 1]), Err(PictureError::TooManyBytes { .. })));
         assert!(matches!(

@@ -74,7 +74,8 @@ impl Header {
         if data.len() > MAX_IMAGE_BYTES {
             return Err(PictureError::TooManyBytes { bytes: data.len() });
         }
-        let format = Format::sniff(data).ok_or(PictureError::UnknownFormat)?;
+        let unknown = || if is_video(data) { PictureError::Video } else { PictureError::UnknownFormat };
+        let format = Format::sniff(data).ok_or_else(unknown)?;
         let size = match format {
             Format::Png => png(data),
             Format::Jpeg => jpeg(data),
@@ -109,6 +110,18 @@ impl Header {
             Format::Bmp => (4, 0),
         };
         self.pixels() * (pixels + work + 3)
+    }
+}
+
+/// EBML, or a file of boxes that holds no still (the brands of AVIF and HEIF).
+fn is_video(data: &[u8]) -> bool {
+    match data {
+        [0x1a, 0x45, 0xdf, 0xa3, ..] => true,
+        [_, _, _, _, b'f', b't', b'y', b'p', brand @ ..] => !matches!(
+            brand.first_chunk(),
+            Some(b"avif" | b"avis" | b"heic" | b"heix" | b"mif1" | b"msf1") | None
+        ),
+        _ => false,
     }
 }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use image::{RgbImage, RgbaImage};
 use tokio::{sync::Semaphore, task::JoinError};
 
-use super::{Header, PictureError, decode, decode_rgba};
+use super::{Frames, Header, PictureError, decode, decode_rgba, frames, frames::memory};
 
 /// Pictures that need no more than this are decoded without asking for memory: 16 MiB, a picture of about one
 /// megapixel.
@@ -60,6 +60,25 @@ impl DecodePool {
         let header = Header::read(&data)?;
         let memory = header.memory() + header.pixels();
         self.run(memory, move || reduce(&decode_rgba(&data, &header)?)).await
+    }
+
+    /// Decodes a picture frame by frame, as [`frames()`] does, for `reduce` to keep of it what it needs. A picture that
+    /// doesn't move is a single frame. Once nobody waits for the outcome any more, no further frame is decoded.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode); a frame that can't be decoded is an error to `reduce`, which passes it on.
+    pub async fn frames<T, E, F>(&self, data: Bytes, reduce: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<PictureError> + From<JoinError> + Send + 'static,
+        F: FnOnce(Frames<'_>) -> Result<T, E> + Send + 'static,
+    {
+        let header = Header::read(&data)?;
+        // Dropped with this future, and the job sees it.
+        let waiting = Arc::new(());
+        let watched = Arc::downgrade(&waiting);
+        let memory = memory(&data, &header);
+        self.run(memory, move || reduce(frames(&data, &header).while_waited_for(watched))).await
     }
 
     /// Runs a job that needs this much memory, in bytes, once there is room for it.
