@@ -12,6 +12,12 @@ pub const MAX_BATCH_IMAGES: usize = 64;
 pub const MAX_IMAGE_BYTES: usize = 16 << 20;
 /// Most pixels of a decoded picture.
 pub const MAX_IMAGE_PIXELS: u64 = 64_000_000;
+/// Most frames of a moving picture.
+pub const MAX_FRAMES: u32 = 5_000;
+/// Most pixels of all frames of a moving picture together: eight of the largest pictures, or ten seconds of Full HD.
+pub const MAX_FRAME_PIXELS: u64 = 8 * MAX_IMAGE_PIXELS;
+/// Most tags of a picture that are given.
+pub const MAX_TAGS: u32 = 50;
 /// Most messages of a conversation.
 pub const MAX_MESSAGES: usize = 1024;
 /// Most stop sequences.
