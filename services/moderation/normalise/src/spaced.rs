@@ -1,0 +1,206 @@
+//! Letters that were moved apart, and letters written too often.
+
+use std::ops::Range;
+
+use crate::{
+    leet,
+    letters::{is_han, is_letter, is_letter_or_digit},
+    view::Edits,
+};
+
+/// Fewer single letters in a row than this are initials, or an article.
+const MIN_LETTERS: usize = 3;
+
+/// The longest separator: one character, up to this many times.
+const MAX_SEPARATOR: usize = 3;
+
+fn separates(c: char) -> bool {
+    if is_letter_or_digit(c) {
+        return false;
+    }
+    c.is_whitespace()
+        || matches!(
+            c,
+            '.' | ','
+                | '_'
+                | '-'
+                | '*'
+                | '/'
+                | '\\'
+                | '~'
+                | '\''
+                | '"'
+                | '`'
+                | ':'
+                | ';'
+                | '='
+                | '#'
+                | '^'
+                | '&'
+                | '+'
+                | '·'
+                | '•'
+                | '‧'
+                | '∙'
+                | '・'
+                | '‐'..='―' | '、' | '。' | '…' | '●' | '○' | '★' | '☆' | '♥' | '❤'
+        )
+}
+
+/// What splits Chinese words and no ordinary text has between two Chinese characters.
+fn splits_han(c: char) -> bool {
+    matches!(
+        c,
+        '*' | '_'
+            | '^'
+            | '~'
+            | '|'
+            | '#'
+            | '+'
+            | '='
+            | '\\'
+            | '/'
+            | '&'
+            | '@'
+            | '$'
+            | '★'
+            | '☆'
+            | '●'
+            | '○'
+            | '♥'
+            | '❤'
+    )
+}
+
+/// A character that stands alone, or a run of one separator.
+struct Token {
+    c: char,
+    range: Range<usize>,
+    count: usize,
+}
+
+fn tokens(text: &str) -> impl Iterator<Item = Token> {
+    let mut chars = text.char_indices().peekable();
+    std::iter::from_fn(move || {
+        let (start, c) = chars.next()?;
+        let mut count = 1;
+        while separates(c) && chars.next_if(|(_, next)| *next == c).is_some() {
+            count += 1;
+        }
+        let end = chars.peek().map_or(text.len(), |(at, _)| *at);
+        Some(Token { c, range: start..end, count })
+    })
+}
+
+/// Single letters with the same separator between all of them.
+#[derive(Default)]
+struct Run {
+    /// What to take out if this proves to be a word; and whether it splits a Chinese word, to be taken out in any case.
+    separators: Vec<(Range<usize>, bool)>,
+    separator: Option<(char, usize)>,
+    letters: usize,
+    /// All of its characters, digits and signs that stand for letters included.
+    length: usize,
+}
+
+impl Run {
+    fn end(&mut self, edits: &mut Edits) {
+        let run = std::mem::take(self);
+        let is_word = run.length >= MIN_LETTERS && run.letters >= 2;
+        for (n, (range, splits)) in run.separators.into_iter().enumerate() {
+            if splits || (is_word && n + 1 < run.length) {
+                edits.remove(range);
+            }
+        }
+    }
+}
+
+/// Whether a character beside a letter makes it part of a longer word.
+fn continues(c: char) -> bool {
+    is_letter_or_digit(c) || matches!(c, '@' | '$')
+}
+
+/// Whether one of the characters that words are made of starts here and stands alone.
+fn is_single(text: &str) -> bool {
+    let mut chars = text.chars();
+    let first = chars.next().is_some_and(|c| is_letter(c) || leet::letter(c).is_some());
+    first && !chars.next().is_some_and(continues)
+}
+
+/// Words of single letters without the separators between them, and Chinese words without signs within.
+pub(crate) fn joined(text: &str) -> Edits {
+    let mut edits = Edits::default();
+    let mut run = Run::default();
+    let mut before: Option<char> = None;
+    let mut within = false;
+    for Token { c, range, count } in tokens(text) {
+        let goes_on = continues(c);
+        if std::mem::replace(&mut within, goes_on) && goes_on && run.length == 0 {
+            before = Some(c);
+            continue;
+        }
+        let rest = &text[range.end..];
+        let after = rest.chars().next();
+        let splits = splits_han(c) && before.is_some_and(is_han) && after.is_some_and(is_han);
+        if separates(c) && run.length > 0 {
+            let this = (c, count);
+            if count <= MAX_SEPARATOR && run.separator.is_none_or(|known| known == this) {
+                run.separator = Some(this);
+                run.separators.push((range, splits));
+            } else if !c.is_whitespace()
+                && run.separator.is_some_and(|(known, _)| known.is_whitespace())
+                && is_single(rest)
+            {
+                // Spaces before and signs behind: the letter between begins another word.
+                let letter = usize::from(before.is_some_and(is_letter));
+                run.length -= 1;
+                run.letters = run.letters.saturating_sub(letter);
+                run.end(&mut edits);
+                run = Run {
+                    separators: vec![(range, splits)],
+                    separator: Some(this),
+                    letters: letter,
+                    length: 1,
+                };
+            } else {
+                run.end(&mut edits);
+                if splits {
+                    edits.remove(range);
+                }
+            }
+        } else if !before.is_some_and(continues) && is_single(&text[range.start..]) {
+            run.letters += usize::from(is_letter(c));
+            run.length += 1;
+        } else {
+            run.end(&mut edits);
+            if splits {
+                edits.remove(range);
+            }
+        }
+        before = Some(c);
+    }
+    run.end(&mut edits);
+    edits
+}
+
+/// No letter more than twice in a row.
+pub(crate) fn squeezed(text: &str) -> Edits {
+    let mut edits = Edits::default();
+    let mut last: Option<char> = None;
+    let mut count = 0_usize;
+    let mut surplus: Option<Range<usize>> = None;
+    for (at, c) in text.char_indices() {
+        count = if last == Some(c) { count + 1 } else { 1 };
+        last = Some(c);
+        if count > 2 && is_letter(c) {
+            let start = surplus.map_or(at, |range| range.start);
+            surplus = Some(start..at + c.len_utf8());
+        } else if let Some(range) = surplus.take() {
+            edits.remove(range);
+        }
+    }
+    if let Some(range) = surplus {
+        edits.remove(range);
+    }
+    edits
+}

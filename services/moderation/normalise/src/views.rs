@@ -1,0 +1,90 @@
+//! The views: which steps make each.
+
+use crate::{
+    compose, confusable, fold, han, invisible, leet, spaced, styled,
+    view::{Edits, View},
+};
+
+/// A step of a view: what to change in a text.
+type Step = fn(&str) -> Edits;
+
+const READABLE: [Step; 7] = [
+    invisible::unseen,
+    styled::enclosed,
+    styled::halves_of_flags,
+    styled::small_capitals,
+    styled::upside_down,
+    compose::form_kc,
+    confusable::mixed_words,
+];
+
+/// Folding a letter can put it beside a mark that it composes with, and so on. Two rounds do for all but texts made to
+/// need more; the bound keeps those linear as well.
+const MAX_ROUNDS: usize = 8;
+
+fn apply(view: View, steps: &[Step]) -> View {
+    steps.iter().fold(view, |view, step| {
+        let edits = step(view.text());
+        view.edit(&edits)
+    })
+}
+
+/// What a reader sees.
+///
+/// Unicode's form KC ([UAX #15](https://www.unicode.org/reports/tr15/)) without characters that show nothing, with at most
+/// three marks on a letter, styled letters (mathematical, enclosed, small capitals, upside-down, flags that spell) as plain
+/// ones, and letters that merely look like those of their word's alphabet
+/// ([UTS #39](https://www.unicode.org/reports/tr39/)) as what they look like. White space is spaces and line feeds, as many
+/// as there were.
+///
+/// Ordinary text of any script comes out as form KC has it: Cyrillic words stay Cyrillic, accents, emoji, flags, and the
+/// joiners that Persian and Indic spelling needs stay. A word that is wholly made of letters that look Latin becomes Latin
+/// only in a text with Latin words and none that is certainly of that word's script.
+#[must_use]
+pub fn readable(text: &str) -> View {
+    let mut view = View::of(text);
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n')) {
+        return view;
+    }
+    for _ in 0..MAX_ROUNDS {
+        let mut changed = false;
+        for step in READABLE {
+            let edits = step(view.text());
+            changed |= !edits.is_empty();
+            view = view.edit(&edits);
+        }
+        if !changed {
+            break;
+        }
+    }
+    view
+}
+
+/// What is left of words when the ways to disguise them are undone, for comparison with terms that went through the same.
+///
+/// The [`readable`] text in lower case and without accents on Latin letters, simplified Chinese, characters that were
+/// written as two halves joined, separators taken out of spaced-out words (three single letters and more), digits and signs
+/// that stand for letters (only in words that hold letters, so that 2024 stays), and no letter more than twice in a row.
+#[must_use]
+pub fn skeleton(text: &str) -> View {
+    let steps: [Step; 8] = [
+        styled::flags,
+        invisible::joiners,
+        spaced::joined,
+        confusable::all_words,
+        fold::folded,
+        han::halves,
+        leet::letters,
+        spaced::squeezed,
+    ];
+    apply(readable(text), &steps)
+}
+
+/// The [`skeleton`] with each Chinese character as its most frequent reading: pinyin without tones and without spaces,
+/// `v` for `ü`. What is not Chinese stays.
+///
+/// Terms in pinyin match across syllables too ("xian" is 先 and 西安); [`View::is_boundary`] tells where characters begin.
+#[must_use]
+pub fn pinyin(text: &str) -> View {
+    apply(skeleton(text), &[han::syllables])
+}
