@@ -2,11 +2,12 @@
 
 use std::{env, error::Error, fs, path::PathBuf};
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "atelier/common/v1/model.proto",
     "atelier/text/v1/text.proto",
     "atelier/image/v1/image.proto",
     "atelier/moderation/v1/moderation.proto",
+    "atelier/moderation/v1/similarity.proto",
     "atelier/gateway/v1/gateway.proto",
 ];
 
@@ -18,6 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(out.join("atelier.binpb"), protox::prost::Message::encode_to_vec(&descriptors))?;
     tonic_prost_build::configure()
         .bytes(".atelier.moderation.v1.ImageItem")
+        .bytes(".atelier.moderation.v1.Picture")
         .bytes(".atelier.image.v1")
         .bytes(".atelier.gateway.v1.EmbedImageRequest")
         .bytes(".atelier.gateway.v1.ClassifyImageRequest")
