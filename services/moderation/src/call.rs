@@ -1,5 +1,8 @@
 //! One call's share of the models.
 
+use std::time::Instant;
+
+use atelier_core::TenantId;
 use atelier_inference::{BatchModel, Batcher, InferenceError, Ticket};
 use tokio::sync::Semaphore;
 
@@ -20,6 +23,18 @@ impl Call {
     pub fn new(ticket: Ticket, width: usize) -> Self {
         let width = width.max(1);
         Self { ticket, places: Semaphore::new(width), width }
+    }
+
+    /// Whose call it is.
+    #[must_use]
+    pub fn tenant(&self) -> &TenantId {
+        &self.ticket.tenant
+    }
+
+    /// When it ends, done or not.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.ticket.deadline
     }
 
     /// Most places the call holds: starting more runs than this at once gains nothing.

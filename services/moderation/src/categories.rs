@@ -4,11 +4,11 @@ use atelier_core::CategoryId;
 
 // One bit a category.
 const _: () =
-    assert!(CategoryId::ALL.len() <= u32::BITS as usize, "the taxonomy no longer fits the set's bits");
+    assert!(CategoryId::ALL.len() <= u64::BITS as usize, "the taxonomy no longer fits the set's bits");
 
 /// A set of categories.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CategorySet(u32);
+pub struct CategorySet(u64);
 
 impl CategorySet {
     /// All of the taxonomy.
@@ -59,7 +59,7 @@ impl FromIterator<CategoryId> for CategorySet {
     }
 }
 
-const fn bit(category: CategoryId) -> u32 {
+const fn bit(category: CategoryId) -> u64 {
     1 << category as u32
 }
 

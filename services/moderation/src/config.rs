@@ -1,6 +1,6 @@
 //! The service's configuration. Every key has a default; the defaults run the models of the catalogue.
 
-use std::{net::SocketAddr, path::PathBuf, thread};
+use std::{net::SocketAddr, path::PathBuf, thread, time::Duration};
 
 use atelier_inference::{BatcherConfig, ModelStore, RuntimeConfig, SessionConfig};
 use atelier_rpc::{ServerConfig, TelemetryConfig};
@@ -22,14 +22,47 @@ pub struct Config {
     pub session: SessionConfig,
     /// Folder of the models. Default: `models` in Atelier's cache folder.
     pub models: Option<PathBuf>,
-    /// The table of detectors. Default: `text-moderation-heads` for text, `open-nsfw` for pictures.
+    /// The table of detectors. Default: `text-moderation-heads` for text, `nsfw-pair` and `efficientnet-lite0` for pictures,
+    /// `pp-ocrv6-rec-small` to read the text in them.
     pub detectors: Vec<DetectorConfig>,
     /// Pictures decoded, and long texts tokenised, at once; 0: as many as there are processors. Default: 0.
     pub blocking_jobs: usize,
+    /// Term lists, patterns and personal data.
+    pub rules: RulesConfig,
+    /// Lists of protected works.
+    pub works: WorksConfig,
     /// How text is measured.
     pub text: TextConfig,
     /// How pictures are measured.
     pub image: ImageConfig,
+}
+
+/// Term lists, patterns and personal data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RulesConfig {
+    /// The rules file. Default: none; then personal data and secrets are found, for every tenant.
+    pub file: Option<PathBuf>,
+    /// How often it is looked at for changes. Default: 5 s.
+    #[serde(with = "humantime_serde")]
+    pub reload_interval: Duration,
+}
+
+/// Lists of protected works. All bounds but the first are those of one tenant's list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WorksConfig {
+    /// Where the lists are kept, a file for each tenant; for one process alone. Default: none; then they end with the
+    /// process.
+    pub folder: Option<PathBuf>,
+    /// Tenants that have works. Default: 100.
+    pub max_tenants: usize,
+    /// Works. Default: 10,000.
+    pub max_works: usize,
+    /// Pictures of all works; some 300 bytes each. Default: 20,000.
+    pub max_pictures: usize,
+    /// Fingerprints of text of all works; some 34 bytes and two or three words each. Default: 1,000,000.
+    pub max_text_fingerprints: usize,
 }
 
 /// How text is measured.
@@ -37,17 +70,22 @@ pub struct Config {
 #[serde(default, deny_unknown_fields)]
 pub struct TextConfig {
     /// Tokens of one window, the model's prefix and special tokens included. At most what the encoder reads.
-    /// Default: 128, the length that the default heads are trained on.
+    /// Default: 128: in a longer one a harmful sentence among harmless ones is drowned.
     pub window_tokens: usize,
-    /// Tokens that neighbouring windows share, at least. Default: 32.
+    /// Tokens that neighbouring windows share, at least; at most half a window. Default: 32.
     pub overlap_tokens: usize,
     /// Copies of the model, each with its own owner thread. Default: 1.
     pub instances: usize,
     /// Texts of one call (batch or stream) that are measured at once; the next is read when one is done. Default:
     /// 64.
     pub max_in_flight: usize,
-    /// Windows that one run of the graphs holds. A larger batch is sorted by length and run in parts, because on a
-    /// processor padding costs more than a longer run saves; on a GPU make it as large as a batch. Default: 8.
+    /// New bytes of a growing text from which on they are judged. Default: 384, with the overlap about a window.
+    pub step_bytes: usize,
+    /// Bytes before them that are judged again. What is no longer than this is always seen whole. Default: 128.
+    pub overlap_bytes: usize,
+    /// Windows that one run of the graphs holds; a larger batch is sorted by length and run in parts. Default: 1. The 8-bit
+    /// products of a run share one scale, so with more a score would depend a little on what else is being measured; and on
+    /// a processor longer runs save less than their padding costs. On a GPU make it as large as a batch.
     pub max_run_windows: usize,
     /// How runs are batched.
     pub batch: BatcherConfig,
@@ -64,8 +102,27 @@ pub struct ImageConfig {
     pub instances: usize,
     /// Pictures of one call (batch or stream) that are held in memory at once. Default: 16.
     pub max_in_flight: usize,
+    /// Frames of a moving picture that are measured, at most: half of them spread over time, half where it changes most.
+    /// Default: 16.
+    pub clip_frames: usize,
     /// How runs are batched. A picture counts as one token.
     pub batch: BatcherConfig,
+    /// How the text in them is read.
+    pub ocr: OcrConfig,
+}
+
+/// How the text in pictures is read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OcrConfig {
+    /// Longest side, in pixels, of what lines are looked for in; larger pictures are shrunk to it. The time grows with its
+    /// square, and letters below 8 pixels in it are missed. At most 2,000. Default: 1280.
+    pub max_side: u32,
+    /// Lines of a picture that are read; of more the largest. One as long as a screen is wide takes 0.4 s on one thread.
+    /// Default: 100.
+    pub max_lines: usize,
+    /// Pictures that are held while they are read, by all calls together, up to 20 MB each. Default: 8.
+    pub max_in_flight: usize,
 }
 
 impl Config {
@@ -87,7 +144,8 @@ impl Config {
 
 impl Default for Config {
     fn default() -> Self {
-        let table = [(&KINDS[0], "text-moderation-heads"), (&KINDS[1], "open-nsfw")];
+        let models = ["text-moderation-heads", "nsfw-pair", "efficientnet-lite0", "pp-ocrv6-rec-small"];
+        let table = KINDS.iter().zip(models);
         let detectors = table.into_iter().filter_map(|(kind, model)| DetectorConfig::new(kind, model).ok());
         Self {
             server: ServerConfig {
@@ -101,8 +159,28 @@ impl Default for Config {
             models: None,
             detectors: detectors.collect(),
             blocking_jobs: 0,
+            rules: RulesConfig::default(),
+            works: WorksConfig::default(),
             text: TextConfig::default(),
             image: ImageConfig::default(),
+        }
+    }
+}
+
+impl Default for RulesConfig {
+    fn default() -> Self {
+        Self { file: None, reload_interval: Duration::from_secs(5) }
+    }
+}
+
+impl Default for WorksConfig {
+    fn default() -> Self {
+        Self {
+            folder: None,
+            max_tenants: 100,
+            max_works: 10_000,
+            max_pictures: 20_000,
+            max_text_fingerprints: 1_000_000,
         }
     }
 }
@@ -114,7 +192,9 @@ impl Default for TextConfig {
             overlap_tokens: 32,
             instances: 1,
             max_in_flight: 64,
-            max_run_windows: 8,
+            step_bytes: 384,
+            overlap_bytes: 128,
+            max_run_windows: 1,
             batch: BatcherConfig::default(),
         }
     }
@@ -126,9 +206,17 @@ impl Default for ImageConfig {
             decode_memory_bytes: 1 << 30,
             instances: 1,
             max_in_flight: 16,
+            clip_frames: 16,
             // A prepared picture is 150 KB: the queue holds up to 38 MB of them.
             batch: BatcherConfig { max_batch_items: 8, max_queue: 256, ..BatcherConfig::default() },
+            ocr: OcrConfig::default(),
         }
+    }
+}
+
+impl Default for OcrConfig {
+    fn default() -> Self {
+        Self { max_side: 1280, max_lines: 100, max_in_flight: 8 }
     }
 }
 
@@ -142,7 +230,7 @@ mod tests {
         let read: Config = serde_json::from_value(written).unwrap();
         assert_eq!(read, Config::default());
         let kinds: Vec<_> = read.detectors.iter().map(|detector| detector.kind.as_str()).collect();
-        assert_eq!(kinds, ["text-heads", "open-nsfw"]);
+        assert_eq!(kinds, ["text-heads", "combined", "image-tags", "ocr"]);
     }
 
     #[test]

@@ -4,11 +4,17 @@ use std::fmt::Display;
 
 use atelier_core::{
     CategoryId, Fault, ModelRef,
-    limits::{MAX_IMAGE_BYTES, MAX_ITEM_ID_BYTES, MAX_TEXT_BYTES},
+    limits::{MAX_IMAGE_BYTES, MAX_ITEM_ID_BYTES, MAX_TAGS, MAX_TEXT_BYTES},
 };
+use atelier_ocr::Region;
 use atelier_proto::{common::v1 as common, moderation::v1 as api};
 
-use crate::{categories::CategorySet, moderator::Modality, scores::Scores};
+use crate::{
+    categories::CategorySet,
+    follow::{Piece, Verdict},
+    moderator::{Modality, Picture},
+    scores::{Scores, severity},
+};
 
 /// The categories a request names; none named: all of the taxonomy.
 pub(crate) fn categories(names: &[String]) -> Result<CategorySet, Fault> {
@@ -41,21 +47,54 @@ pub(crate) fn check_text(item: &api::TextItem, at: impl Display) -> Result<(), F
     at_most(item.text.len(), MAX_TEXT_BYTES, || format!("{at}.text"))
 }
 
+/// Longest text that can be followed, in bytes: places of findings have 32 bits.
+const MAX_FOLLOWED_BYTES: u64 = 1 << 30;
+
+/// More of a text of which this much has come before; `later`: not in the first message.
+pub(crate) fn piece(request: api::FollowTextRequest, later: bool, before: u64) -> Result<Piece, Fault> {
+    at_most(request.text.len(), MAX_TEXT_BYTES, || "text".to_owned())?;
+    if before + request.text.len() as u64 > MAX_FOLLOWED_BYTES {
+        let problem = format!("must be at most {MAX_FOLLOWED_BYTES} bytes in all");
+        return Err(Fault::invalid("text", problem));
+    }
+    if later && !request.categories.is_empty() {
+        return Err(Fault::invalid("categories", "can only be chosen in the first message"));
+    }
+    Ok(Piece { text: request.text, flush: request.flush })
+}
+
+pub(crate) fn verdict(verdict: Verdict, models: Vec<common::ModelRef>) -> api::FollowTextResponse {
+    api::FollowTextResponse {
+        start_byte: verdict.place.start,
+        end_byte: verdict.place.end,
+        scores: Some(scores(verdict.scores)),
+        models,
+    }
+}
+
+/// The number of tags that a request asks for.
+pub(crate) fn tags(asked: u32) -> Result<usize, Fault> {
+    if asked <= MAX_TAGS {
+        return Ok(asked as usize);
+    }
+    Err(Fault::invalid("tags", format!("must be at most {MAX_TAGS}, is {asked}")))
+}
+
 /// A picture item at this place of the request; what is in the picture is checked when it is decoded.
-pub(crate) fn image_data(item: api::ImageItem, at: impl Display) -> Result<bytes::Bytes, Fault> {
+pub(crate) fn picture(item: api::ImageItem, at: impl Display, tags: usize) -> Result<Picture, Fault> {
     check_id(&item.id, &at)?;
     let Some(api::image_item::Source::Data(data)) = item.source else {
         return Err(Fault::invalid(format!("{at}.data"), "is required"));
     };
     at_most(data.len(), MAX_IMAGE_BYTES, || format!("{at}.data"))?;
-    Ok(data)
+    Ok(Picture { data, time_ms: item.time_ms, tags })
 }
 
 fn check_id(id: &str, at: &impl Display) -> Result<(), Fault> {
     at_most(id.len(), MAX_ITEM_ID_BYTES, || format!("{at}.id"))
 }
 
-fn at_most(bytes: usize, most: usize, field: impl Fn() -> String) -> Result<(), Fault> {
+pub(crate) fn at_most(bytes: usize, most: usize, field: impl Fn() -> String) -> Result<(), Fault> {
     if bytes <= most {
         return Ok(());
     }
@@ -67,19 +106,37 @@ pub(crate) fn scores(scores: Scores) -> api::Scores {
         category: score.category.to_string(),
         score: score.score,
         detector: score.detector.to_string(),
+        severity: severity(score.score),
     };
+    let finding = |finding: crate::scores::Finding| api::Finding {
+        category: finding.category.to_string(),
+        score: finding.score,
+        start_byte: finding.place.start as u32,
+        end_byte: finding.place.end as u32,
+        reason: finding.reason.into_owned(),
+        region: finding.region.map(region),
+        time_ms: finding.time_ms,
+    };
+    let tag = |tag: crate::scores::Tag| api::Tag { label: tag.label.to_string(), score: tag.score };
     api::Scores {
         categories: scores.categories.into_iter().map(category).collect(),
         unsupported_categories: scores.unsupported.iter().map(|category| category.to_string()).collect(),
         windows: scores.windows,
+        findings: scores.findings.into_iter().map(finding).collect(),
+        tags: scores.tags.into_iter().map(tag).collect(),
+        frames: scores.frames,
     }
 }
 
-pub(crate) fn model(model: &ModelRef) -> common::ModelRef {
+fn region(Region { left, top, width, height }: Region) -> api::Region {
+    api::Region { left, top, width, height }
+}
+
+pub(crate) fn model(model: ModelRef) -> common::ModelRef {
     common::ModelRef { id: model.id.to_string(), revision: model.revision.to_string() }
 }
 
-pub(crate) fn detector((modality, named): (Modality, &ModelRef)) -> api::Detector {
+pub(crate) fn detector((modality, named): (Modality, ModelRef)) -> api::Detector {
     let modality = match modality {
         Modality::Text => api::Modality::Text,
         Modality::Image => api::Modality::Image,
@@ -131,10 +188,12 @@ mod tests {
         assert!(check_text(&text(MAX_ITEM_ID_BYTES, MAX_TEXT_BYTES), "item").is_ok());
         assert_eq!(field(check_text(&text(0, MAX_TEXT_BYTES + 1), "items[7]").unwrap_err()), "items[7].text");
         assert_eq!(field(check_text(&text(MAX_ITEM_ID_BYTES + 1, 0), "item").unwrap_err()), "item.id");
-        let picture = |source| api::ImageItem { id: String::new(), source };
-        assert_eq!(field(image_data(picture(None), "items[0]").unwrap_err()), "items[0].data");
+        let item = |source| api::ImageItem { source, ..api::ImageItem::default() };
+        assert_eq!(field(picture(item(None), "items[0]", 0).unwrap_err()), "items[0].data");
         let huge = api::image_item::Source::Data(vec![0; MAX_IMAGE_BYTES + 1].into());
-        assert_eq!(field(image_data(picture(Some(huge)), "item").unwrap_err()), "item.data");
+        assert_eq!(field(picture(item(Some(huge)), "item", 0).unwrap_err()), "item.data");
+        assert_eq!(tags(MAX_TAGS).unwrap(), MAX_TAGS as usize);
+        assert_eq!(field(tags(MAX_TAGS + 1).unwrap_err()), "tags");
         assert_eq!(field(batch_size(0, 5).unwrap_err()), "items");
         assert_eq!(field(batch_size(6, 5).unwrap_err()), "items");
     }

@@ -1,11 +1,16 @@
 //! What can go wrong between a request and its scores.
 
-use atelier_core::{Fault, ModelId};
+use std::path::PathBuf;
+
+use atelier_core::{Fault, ModelId, Reason};
 use atelier_inference::InferenceError;
+use atelier_likeness::LikenessError;
 use atelier_media::{MediaError, PictureError};
+use atelier_ocr::OcrError;
+use atelier_rpc::WorkError;
 use tokio::task::JoinError;
 
-use crate::scores::NotAScore;
+use crate::{scores::NotAScore, works::FileError};
 
 /// Why content was not measured, or why the service can't start.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +32,9 @@ pub enum ModerationError {
     /// A decoded picture can't be resized.
     #[error(transparent)]
     Resize(MediaError),
+    /// A decoded picture can't be made ready for reading.
+    #[error(transparent)]
+    Ocr(#[from] OcrError),
     /// The run of a model failed.
     #[error(transparent)]
     Inference(#[from] InferenceError),
@@ -44,6 +52,26 @@ pub enum ModerationError {
     /// A job on the blocking pool ended without a result.
     #[error("blocking job")]
     Job(#[from] JoinError),
+    /// Work off the async workers was not done.
+    #[error(transparent)]
+    Work(#[from] WorkError),
+    /// A picture of a work that could not be told from others.
+    #[error("must have more contrast: nothing could be told from it")]
+    Flat,
+    /// A list of works can't be changed or searched.
+    #[error("list of works")]
+    Likeness(#[from] LikenessError),
+    /// There are as many lists of works as there may be.
+    #[error("there is no room for one more list of works")]
+    TooManyLists,
+    /// A file of works can't be read or written.
+    #[error("{}", path.display())]
+    WorksFile {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong.
+        source: FileError,
+    },
 }
 
 impl ModerationError {
@@ -52,13 +80,25 @@ impl ModerationError {
     pub fn into_fault(self, item: &str) -> Fault {
         match self {
             Self::Picture(error) => Fault::invalid(format!("{item}.data"), error.to_string()),
+            Self::Flat => Fault::invalid(format!("{item}.data"), self.to_string()),
             Self::Inference(error) => error.into(),
+            Self::Work(WorkError::DeadlineExceeded) => {
+                Fault::new(Reason::DeadlineExceeded, "the deadline passed")
+            }
+            Self::Likeness(LikenessError::Full { what, .. }) => {
+                Fault::new(Reason::QuotaExceeded, format!("the list of works has no room for more {what}"))
+            }
+            Self::TooManyLists => Fault::new(Reason::QuotaExceeded, self.to_string()),
             error @ (Self::Config(_)
             | Self::ModelFolder { .. }
             | Self::Resize(_)
+            | Self::Ocr(_)
             | Self::Tokenizer(_)
             | Self::Score { .. }
-            | Self::Job(_)) => Fault::internal(error),
+            | Self::Job(_)
+            | Self::Work(WorkError::Lost)
+            | Self::Likeness(_)
+            | Self::WorksFile { .. }) => Fault::internal(error),
         }
     }
 }

@@ -3,7 +3,8 @@
 //! It measures and never decides: answers are scores, and what a score leads to is policy, which lives in the
 //! gateway. A request goes from [`service`] (checks, items side by side, conversion) to the [`moderator`] (which
 //! detectors take part) to the [`detector`]s (windows or pixels, batched runs) and back through [`scores`]
-//! (merging).
+//! (merging). What a reader finds written in a picture is measured as text. [`works`] keeps the lists of protected works
+//! that content is compared with.
 //!
 //! A new model is one file and one line: see [`detector`].
 
@@ -13,26 +14,38 @@ pub mod config;
 mod convert;
 pub mod detector;
 pub mod error;
+pub mod follow;
 pub mod image;
 mod metrics;
 pub mod moderator;
+pub mod rules;
+pub mod sampler;
 pub mod scores;
 pub mod service;
 pub mod text;
+pub mod works;
 
 use std::{future::Future, sync::Arc};
 
 use anyhow::Context as _;
 use atelier_inference::Runtime;
 use atelier_media::DecodePool;
-use atelier_proto::moderation::v1::moderation_service_server::ModerationServiceServer;
+use atelier_proto::moderation::v1::{
+    moderation_service_server::ModerationServiceServer, similarity_service_server::SimilarityServiceServer,
+};
 use atelier_rpc::{Listeners, Server};
 use tokio_util::task::AbortOnDropHandle;
 
 pub use config::Config;
 pub use error::ModerationError;
 
-use crate::{detector::Loader, moderator::Moderator, service::Service};
+use crate::{
+    detector::Loader,
+    moderator::{FrameReader, Moderator},
+    rules::RuleStore,
+    service::Service,
+    works::Works,
+};
 
 /// Loads the detectors, serves until `shutdown`, drains. Health is NOT_SERVING until every detector has measured
 /// something.
@@ -48,10 +61,14 @@ pub async fn serve(
     let settings = config.clone();
     let loading = tokio::task::spawn_blocking(move || load(&settings));
     let moderator = Arc::new(loading.await?.context("cannot load the detectors")?);
+    let watching = Arc::clone(moderator.rules()).watch(config.rules.reload_interval);
+    let _watching = AbortOnDropHandle::new(tokio::spawn(watching));
 
     let service = Service::new(Arc::clone(&moderator), &config);
+    let similarity = works::Service::new(Arc::clone(moderator.works()), &config);
     let server = Server::builder("atelier-moderation", &config.server)
-        .service(atelier_rpc::limited!(ModerationServiceServer::new(service), &config.server));
+        .service(atelier_rpc::limited!(ModerationServiceServer::new(service), &config.server))
+        .service(atelier_rpc::limited!(SimilarityServiceServer::new(similarity), &config.server));
     let ready = server.readiness();
     let _warming = AbortOnDropHandle::new(tokio::spawn(async move {
         match moderator.warm_up().await {
@@ -71,5 +88,8 @@ pub fn load(config: &Config) -> Result<Moderator, ModerationError> {
     let runtime = Runtime::start(&config.runtime)?;
     let store = config.store();
     let detectors = Loader { runtime: &runtime, store: &store, config }.open_all()?;
-    Ok(Moderator::new(detectors, DecodePool::new(config.blocking_jobs(), config.image.decode_memory_bytes)))
+    let rules = Arc::new(RuleStore::open(config.rules.file.clone())?);
+    let pool = DecodePool::new(config.blocking_jobs(), config.image.decode_memory_bytes);
+    let works = Arc::new(Works::open(&config.works, pool.clone(), config.blocking_jobs)?);
+    Moderator::new(detectors, rules, works, FrameReader { pool, most: config.image.clip_frames })
 }

@@ -4,7 +4,10 @@
 //! worst part. A category nobody measures has no score at all; it is named as unsupported, so that no caller
 //! takes silence for 0.
 
+use std::{borrow::Cow, ops::Range, sync::Arc};
+
 use atelier_core::{CategoryId, ModelId};
+use atelier_ocr::Region;
 
 use crate::categories::CategorySet;
 
@@ -15,6 +18,61 @@ pub struct Measurement {
     pub scores: Vec<(CategoryId, f32)>,
     /// Windows the content was read in; 0 for content with nothing to read.
     pub windows: u32,
+    /// Where notable scores come from; at most [`MOST_FINDINGS`].
+    pub findings: Vec<Finding>,
+    /// What a picture shows, in no order; of detectors that tell.
+    pub tags: Vec<Tag>,
+}
+
+/// What a picture shows, in a word.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tag {
+    /// One of the model's classes.
+    pub label: Arc<str>,
+    /// How likely it is, 0 to 1.
+    pub score: f32,
+}
+
+/// A part of the content that shows something.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finding {
+    /// What it shows.
+    pub category: CategoryId,
+    /// How much, 0 to 1.
+    pub score: f32,
+    /// The part: bytes of a text, empty for pictures.
+    pub place: Range<usize>,
+    /// The part of a picture.
+    pub region: Option<Region>,
+    /// When a frame with it is shown, in milliseconds.
+    pub time_ms: Option<u64>,
+    /// How it was found, e.g. `frame`, `window`, `personal-data:email`, `base64`. Never holds any of the content.
+    pub reason: Cow<'static, str>,
+}
+
+impl Finding {
+    /// A part of a text that shows something.
+    #[must_use]
+    pub fn new(
+        category: CategoryId,
+        score: f32,
+        place: Range<usize>,
+        reason: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self { category, score, place, region: None, time_ms: None, reason: reason.into() }
+    }
+}
+
+/// A score from which on a window is a finding: where the default heads flag.
+pub const NOTABLE: f32 = 0.5;
+/// Most findings of one piece of content; the first ones are kept.
+pub const MOST_FINDINGS: usize = 64;
+
+/// How severe a score is, 0 to 7: the eighths of the scale, as Azure's content safety counts; its four levels (0, 2, 4, 6)
+/// are this with the lowest bit cleared. 4 and more is what the default heads flag.
+#[must_use]
+pub fn severity(score: f32) -> u32 {
+    (score.clamp(0.0, 1.0) * 8.0).min(7.0) as u32
 }
 
 /// The score of one category.
@@ -37,6 +95,14 @@ pub struct Scores {
     pub unsupported: CategorySet,
     /// The most windows that any detector needed.
     pub windows: u32,
+    /// Where the scores come from, in the order of the content.
+    pub findings: Vec<Finding>,
+    /// What a picture shows, likeliest first.
+    pub tags: Vec<Tag>,
+    /// Frames of a picture; 0 for texts.
+    pub frames: u32,
+    /// What was read in a picture; none where nothing reads pictures or no text was asked about.
+    pub read_text: Option<String>,
 }
 
 /// A model wrote something that is no score.
@@ -51,25 +117,96 @@ impl Measurement {
     /// The same score for all categories: 0 for empty content.
     #[must_use]
     pub fn nothing(categories: &[CategoryId]) -> Self {
-        Self { scores: categories.iter().map(|category| (*category, 0.0)).collect(), windows: 0 }
+        Self { scores: categories.iter().map(|category| (*category, 0.0)).collect(), ..Self::default() }
     }
 
-    /// Adds one window's scores, keeping the higher of each category.
+    /// Adds the scores of one window, keeping the higher of each category; `place` is its bytes of a text, empty for what
+    /// has none.
     ///
     /// # Errors
     /// A score is not a number from 0 to 1: a broken model must not pass for harmless content.
-    pub fn add_window(&mut self, categories: &[CategoryId], scores: &[f32]) -> Result<(), NotAScore> {
+    pub fn add_window(
+        &mut self,
+        categories: &[CategoryId],
+        scores: &[f32],
+        place: Range<usize>,
+    ) -> Result<(), NotAScore> {
         for (category, score) in categories.iter().copied().zip(scores.iter().copied()) {
             if !(0.0..=1.0).contains(&score) {
                 return Err(NotAScore { category, score });
             }
-            match self.scores.iter_mut().find(|(known, _)| *known == category) {
-                Some((_, highest)) => *highest = highest.max(score),
-                None => self.scores.push((category, score)),
+            self.raise(category, score);
+            if score >= NOTABLE && !place.is_empty() {
+                self.find(Finding::new(category, score, place.clone(), "window"));
             }
         }
         self.windows += 1;
         Ok(())
+    }
+
+    /// Adds what was measured in a text that this part of the content hides. A finding for each category that shows.
+    pub fn add_hidden(&mut self, hidden: Self, place: &Range<usize>, encoding: &'static str) {
+        for (category, score) in hidden.scores {
+            if score >= NOTABLE {
+                self.find(Finding::new(category, score, place.clone(), encoding));
+            } else {
+                self.raise(category, score);
+            }
+        }
+        self.windows += hidden.windows;
+    }
+
+    /// Adds what was measured in a frame, which is a finding for each category that shows if the frame has a time.
+    pub fn add_frame(&mut self, frame: Self, time_ms: Option<u64>) {
+        for (category, score) in frame.scores {
+            if score >= NOTABLE && time_ms.is_some() {
+                self.find(Finding { time_ms, ..Finding::new(category, score, 0..0, "frame") });
+            } else {
+                self.raise(category, score);
+            }
+        }
+        let known = frame.findings.into_iter().map(|finding| Finding { time_ms, ..finding });
+        known.for_each(|finding| self.find(finding));
+        for tag in frame.tags {
+            match self.tags.iter_mut().find(|known| known.label == tag.label) {
+                Some(known) => known.score = known.score.max(tag.score),
+                None => self.tags.push(tag),
+            }
+        }
+        self.windows += frame.windows;
+    }
+
+    fn raise(&mut self, category: CategoryId, score: f32) {
+        match self.scores.iter_mut().find(|(known, _)| *known == category) {
+            Some((_, highest)) => *highest = highest.max(score),
+            None => self.scores.push((category, score)),
+        }
+    }
+
+    /// The same as found in the text of a picture, or of a frame that is shown at this time: `region` says where the bytes of
+    /// that text stand.
+    #[must_use]
+    pub fn in_picture(
+        mut self,
+        read_as: &str,
+        time_ms: Option<u64>,
+        region: impl Fn(&Range<usize>) -> Option<Region>,
+    ) -> Self {
+        for finding in &mut self.findings {
+            finding.time_ms = time_ms;
+            finding.region = region(&finding.place);
+            finding.place = 0..0;
+            finding.reason = format!("{read_as}:{}", finding.reason).into();
+        }
+        self
+    }
+
+    /// Adds a finding; those beyond the most are dropped, their scores are not.
+    pub fn find(&mut self, finding: Finding) {
+        self.raise(finding.category, finding.score);
+        if self.findings.len() < MOST_FINDINGS {
+            self.findings.push(finding);
+        }
     }
 }
 
@@ -82,9 +219,11 @@ pub fn merge<'a>(
     measured: impl IntoIterator<Item = (&'a ModelId, &'a Measurement)>,
 ) -> Scores {
     let mut categories: Vec<CategoryScore> = Vec::new();
-    let mut windows = 0;
+    let (mut windows, mut findings, mut tags) = (0, Vec::new(), Vec::new());
     for (detector, measurement) in measured {
         windows = windows.max(measurement.windows);
+        tags.extend(measurement.tags.iter().cloned());
+        findings.extend(measurement.findings.iter().filter(|one| asked.contains(one.category)).cloned());
         for (category, score) in measurement.scores.iter().copied().filter(|(c, _)| asked.contains(*c)) {
             match categories.iter_mut().find(|known| known.category == category) {
                 Some(known) if known.score >= score => {}
@@ -95,7 +234,12 @@ pub fn merge<'a>(
     }
     let supported: CategorySet = categories.iter().map(|score| score.category).collect();
     categories.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.category.cmp(&b.category)));
-    Scores { categories, unsupported: asked.difference(supported), windows }
+    findings
+        .sort_by_key(|finding| (finding.time_ms, finding.place.start, finding.place.end, finding.category));
+    tags.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.label.cmp(&b.label)));
+    findings.truncate(MOST_FINDINGS);
+    let unsupported = asked.difference(supported);
+    Scores { categories, unsupported, windows, findings, tags, frames: 0, read_text: None }
 }
 
 #[cfg(test)]
@@ -110,7 +254,11 @@ mod tests {
 
     fn measurements() -> impl Strategy<Value = Vec<Measurement>> {
         let scores = proptest::collection::vec((category(), 0.0_f32..=1.0), 0..20);
-        let one = (scores, 0_u32..9).prop_map(|(scores, windows)| Measurement { scores, windows });
+        let one = (scores, 0_u32..9).prop_map(|(scores, windows)| Measurement {
+            scores,
+            windows,
+            ..Measurement::default()
+        });
         proptest::collection::vec(one, 0..4)
     }
 
@@ -149,8 +297,10 @@ mod tests {
             let categories = [CategoryId::Hate, CategoryId::Violence];
             let mut measured = Measurement::default();
             for window in &windows {
-                measured.add_window(&categories, window).unwrap();
+                measured.add_window(&categories, window, 0..1).unwrap();
             }
+            let notable = windows.iter().flatten().filter(|score| **score >= NOTABLE).count();
+            prop_assert_eq!(measured.findings.len(), notable);
             for (n, category) in categories.iter().enumerate() {
                 let highest = windows.iter().map(|w| w[n]).reduce(f32::max).unwrap();
                 prop_assert!(measured.scores.contains(&(*category, highest)));
@@ -162,9 +312,55 @@ mod tests {
     #[test]
     fn what_is_no_score_is_refused() {
         for broken in [f32::NAN, f32::INFINITY, -0.1, 1.5] {
-            let outcome = Measurement::default().add_window(&[CategoryId::Hate], &[broken]);
+            let outcome = Measurement::default().add_window(&[CategoryId::Hate], &[broken], 0..1);
             assert!(outcome.is_err(), "{broken}");
         }
+    }
+
+    #[test]
+    fn severity_has_eight_levels() {
+        let levels = [0.0, 0.124, 0.125, 0.49, 0.5, 0.874, 0.875, 1.0].map(severity);
+        assert_eq!(levels, [0, 0, 1, 3, 4, 6, 7, 7]);
+    }
+
+    #[test]
+    fn findings_keep_their_scores_and_their_order() {
+        let (category, reason) = (CategoryId::Secrets, Cow::Borrowed("key"));
+        let mut measured = Measurement::default();
+        for n in (0..100).rev() {
+            let place = n..n + 1;
+            let score = n as f32 / 100.0;
+            measured.find(Finding::new(category, score, place, reason.clone()));
+        }
+        let detector = ModelId::new("rules").unwrap();
+        let scores = merge(CategorySet::all(), [(&detector, &measured)]);
+        assert_eq!((scores.categories[0].score, scores.findings.len()), (0.99, MOST_FINDINGS));
+        assert!(scores.findings.is_sorted_by_key(|finding| finding.place.start));
+        assert!(merge(CategorySet::default(), [(&detector, &measured)]).findings.is_empty());
+    }
+
+    #[test]
+    fn frames_merge_to_their_highest_and_are_findings_where_they_have_times() {
+        let frame = |score, label: &str| Measurement {
+            scores: vec![(CategoryId::Sexual, score)],
+            windows: 1,
+            tags: vec![Tag { label: label.into(), score }],
+            ..Measurement::default()
+        };
+        let mut measured = Measurement::default();
+        for (score, label, time_ms) in [(0.2, "a", 0), (0.9, "b", 40), (0.6, "a", 80), (0.1, "b", 120)] {
+            measured.add_frame(frame(score, label), Some(time_ms));
+        }
+        let detector = ModelId::new("eyes").unwrap();
+        let scores = merge(CategorySet::all(), [(&detector, &measured)]);
+        assert_eq!((scores.categories[0].score, scores.windows), (0.9, 4));
+        let found: Vec<_> = scores.findings.iter().map(|one| (one.time_ms, one.score)).collect();
+        assert_eq!(found, [(Some(40), 0.9), (Some(80), 0.6)]);
+        let tags: Vec<_> = scores.tags.iter().map(|tag| (&*tag.label, tag.score)).collect();
+        assert_eq!(tags, [("b", 0.9), ("a", 0.6)]);
+        let mut still = Measurement::default();
+        still.add_frame(frame(0.9, "a"), None);
+        assert!(still.findings.is_empty() && still.scores == [(CategoryId::Sexual, 0.9)]);
     }
 
     #[test]

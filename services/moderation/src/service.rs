@@ -17,8 +17,8 @@ use atelier_proto::{
     common::v1::ModelRef,
     moderation::v1::{self as api, moderation_service_server::ModerationService},
 };
-use atelier_rpc::CallContext;
-use futures::{Stream, StreamExt, TryStreamExt, stream};
+use atelier_rpc::{CallContext, fault_of};
+use futures::{Stream, StreamExt, TryFutureExt, TryStreamExt, future, stream};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
@@ -27,9 +27,11 @@ use crate::{
     config::Config,
     convert,
     error::ModerationError,
+    follow::Follower,
     metrics,
-    moderator::{Modality, Moderator},
+    moderator::{Modality, Moderator, Picture},
     scores::Scores,
+    text::Steps,
 };
 
 /// Serves a moderator.
@@ -38,6 +40,7 @@ pub struct Service {
     moderator: Arc<Moderator>,
     texts_in_flight: usize,
     images_in_flight: usize,
+    steps: Steps,
 }
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -50,6 +53,7 @@ impl Service {
             moderator,
             texts_in_flight: config.text.max_in_flight.max(1),
             images_in_flight: config.image.max_in_flight.max(1),
+            steps: Steps { step: config.text.step_bytes, overlap: config.text.overlap_bytes },
         }
     }
 
@@ -67,13 +71,13 @@ impl Service {
 
     async fn image(
         &self,
-        data: bytes::Bytes,
+        picture: Picture,
         at: impl Display,
         asked: CategorySet,
         call: &Call,
     ) -> Result<Scores, Fault> {
         let started = Instant::now();
-        let scores = self.moderator.score_image(data, asked, call).await;
+        let scores = self.moderator.score_image(picture, asked, call).await;
         measured(Modality::Image, started, at, scores)
     }
 
@@ -87,9 +91,19 @@ impl Service {
         for (n, item) in request.items.iter().enumerate() {
             convert::check_text(item, At(n))?;
         }
+        let redact = request.redact;
         let run = async |(n, item): (usize, api::TextItem)| {
             let scores = self.text(&item, At(n), asked, call).await?;
-            Ok::<_, Fault>(api::ItemScores { id: item.id, scores: Some(convert::scores(scores)) })
+            let redacted_text = match redact {
+                true => Some(self.moderator.redact(item.text, call).await.map_err(Fault::internal)?),
+                false => None,
+            };
+            Ok::<_, Fault>(api::ItemScores {
+                id: item.id,
+                scores: Some(convert::scores(scores)),
+                redacted_text,
+                read_text: None,
+            })
         };
         let runs = stream::iter(request.items.into_iter().enumerate()).map(run);
         let results = runs.buffered(call.width()).try_collect().await?;
@@ -103,14 +117,18 @@ impl Service {
     ) -> Result<api::ModerateImageResponse, Fault> {
         let asked = convert::categories(&request.categories)?;
         convert::batch_size(request.items.len(), MAX_BATCH_IMAGES)?;
+        let tags = convert::tags(request.tags)?;
         let checked = request.items.into_iter().enumerate().map(|(n, mut item)| {
             let id = std::mem::take(&mut item.id);
-            Ok((n, id, convert::image_data(item, At(n))?))
+            Ok((n, id, convert::picture(item, At(n), tags)?))
         });
         let items = checked.collect::<Result<Vec<_>, Fault>>()?;
-        let run = async |(n, id, data)| {
-            let scores = self.image(data, At(n), asked, call).await?;
-            Ok::<_, Fault>(api::ItemScores { id, scores: Some(convert::scores(scores)) })
+        let read_text = request.read_text;
+        let run = async |(n, id, picture)| {
+            let mut scores = self.image(picture, At(n), asked, call).await?;
+            let read_text = scores.read_text.take().filter(|_| read_text);
+            let scores = Some(convert::scores(scores));
+            Ok::<_, Fault>(api::ItemScores { id, scores, redacted_text: None, read_text })
         };
         let results = stream::iter(items).map(run).buffered(call.width()).try_collect().await?;
         Ok(api::ModerateImageResponse { results, models: self.models(Modality::Image, asked) })
@@ -141,6 +159,27 @@ impl Service {
         api::StreamModerateTextResponse { id, outcome: Some(outcome), models }
     }
 
+    /// The verdicts on a growing text. The first message is read in the stream of answers: a caller may wait for the call to
+    /// stand before it writes anything.
+    async fn follow(
+        self,
+        mut requests: Streaming<api::FollowTextRequest>,
+        call: Arc<Call>,
+    ) -> Result<impl Stream<Item = Result<api::FollowTextResponse, Fault>>, Fault> {
+        let first = requests.message().await.map_err(|status| fault_of(&status))?.unwrap_or_default();
+        let asked = convert::categories(&first.categories)?;
+        let requests = stream::iter([Ok(first)]).chain(requests).map_err(|status| fault_of(&status));
+        let pieces = requests.enumerate().scan(0, |before, (n, request)| {
+            let piece = request.and_then(|request| convert::piece(request, n > 0, *before));
+            *before += piece.as_ref().map_or(0, |piece| piece.text.len() as u64);
+            future::ready(Some(piece))
+        });
+        let models = self.models(Modality::Text, asked);
+        let follower = Follower { moderator: self.moderator, asked, call };
+        let verdicts = follower.follow(Box::pin(pieces), self.steps);
+        Ok(verdicts.map_ok(move |verdict| convert::verdict(verdict, models.clone())))
+    }
+
     async fn answer_image(
         &self,
         request: api::StreamModerateImageRequest,
@@ -150,8 +189,9 @@ impl Service {
         let id = request.item.as_ref().map(|item| convert::echo(item.id.clone())).unwrap_or_default();
         let outcome = async {
             let asked = convert::categories(&request.categories)?;
-            let data = convert::image_data(convert::required(request.item, ITEM)?, ITEM)?;
-            let scores = self.image(data, ITEM, asked, call).await?;
+            let tags = convert::tags(request.tags)?;
+            let picture = convert::picture(convert::required(request.item, ITEM)?, ITEM, tags)?;
+            let scores = self.image(picture, ITEM, asked, call).await?;
             Ok((convert::scores(scores), self.models(Modality::Image, asked)))
         };
         let (outcome, models) = match outcome.await {
@@ -164,6 +204,7 @@ impl Service {
 
 #[tonic::async_trait]
 impl ModerationService for Service {
+    type FollowTextStream = Answers<api::FollowTextResponse>;
     type StreamModerateTextStream = Answers<api::StreamModerateTextResponse>;
     type StreamModerateImageStream = Answers<api::StreamModerateImageResponse>;
 
@@ -187,6 +228,15 @@ impl ModerationService for Service {
             async move { service.answer_text(request, &call).await }
         });
         Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn follow_text(
+        &self,
+        request: Request<Streaming<api::FollowTextRequest>>,
+    ) -> Result<Response<Self::FollowTextStream>, Status> {
+        let call = Arc::new(call(&request, self.texts_in_flight));
+        let verdicts = self.clone().follow(request.into_inner(), call).try_flatten_stream();
+        Ok(Response::new(Box::pin(verdicts.map_err(atelier_rpc::status))))
     }
 
     async fn moderate_image(
@@ -215,10 +265,17 @@ impl ModerationService for Service {
         &self,
         _: Request<api::ListCategoriesRequest>,
     ) -> Result<Response<api::ListCategoriesResponse>, Status> {
-        let category = |category: &CategoryId| api::Category {
-            id: category.to_string(),
-            description: category.description().to_owned(),
-            detectors: self.moderator.detectors(*category).map(convert::detector).collect(),
+        let category = |category: &CategoryId| {
+            let names = category.elsewhere();
+            let name = |name: Option<&str>| name.unwrap_or_default().to_owned();
+            api::Category {
+                id: category.to_string(),
+                description: category.description().to_owned(),
+                detectors: self.moderator.detectors(*category).map(convert::detector).collect(),
+                openai: name(names.openai),
+                llama_guard: name(names.llama_guard),
+                azure: name(names.azure),
+            }
         };
         let categories = CategoryId::ALL.iter().map(category).collect();
         Ok(Response::new(api::ListCategoriesResponse { categories }))
@@ -257,7 +314,7 @@ where
     requests.map(one).buffer_unordered(width)
 }
 
-fn call<T>(request: &Request<T>, width: usize) -> Call {
+pub(crate) fn call<T>(request: &Request<T>, width: usize) -> Call {
     let context = CallContext::of(request);
     Call::new(Ticket { deadline: context.deadline, tenant: context.tenant }, width)
 }

@@ -208,6 +208,12 @@ impl Model {
         &self.outputs
     }
 
+    /// What the graph's file says under this key of its own, if anything.
+    #[must_use]
+    pub fn metadata(&self, key: &str) -> Option<String> {
+        self.session.metadata().ok()?.custom(key)
+    }
+
     /// Runs it: the named outputs, in the order asked for.
     ///
     /// # Errors

@@ -9,9 +9,10 @@ use std::{
 };
 
 use atelier_proto::moderation::v1::{
-    ListCategoriesRequest, ListCategoriesResponse, ModerateImageRequest, ModerateImageResponse,
-    ModerateTextRequest, ModerateTextResponse, StreamModerateImageRequest, StreamModerateImageResponse,
-    StreamModerateTextRequest, StreamModerateTextResponse,
+    FollowTextRequest, FollowTextResponse, ListCategoriesRequest, ListCategoriesResponse,
+    ModerateImageRequest, ModerateImageResponse, ModerateTextRequest, ModerateTextResponse,
+    StreamModerateImageRequest, StreamModerateImageResponse, StreamModerateTextRequest,
+    StreamModerateTextResponse,
     moderation_service_client::ModerationServiceClient,
     moderation_service_server::{ModerationService, ModerationServiceServer},
 };
@@ -49,6 +50,14 @@ impl ModerationService for Relay {
         &self,
         _: Request<Streaming<StreamModerateTextRequest>>,
     ) -> Result<Response<Self::StreamModerateTextStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    type FollowTextStream = stream::Empty<Result<FollowTextResponse, Status>>;
+    async fn follow_text(
+        &self,
+        _: Request<Streaming<FollowTextRequest>>,
+    ) -> Result<Response<Self::FollowTextStream>, Status> {
         Err(Status::unimplemented(""))
     }
 

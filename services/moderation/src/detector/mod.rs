@@ -11,10 +11,21 @@
 //! Nothing else knows the models: scores are merged by category, and what no detector measures is reported as
 //! unsupported by itself. A category that the taxonomy lacks is added in `atelier_core::category`.
 
+mod combined;
+pub(crate) mod copies;
+mod image_classifier;
+mod image_tags;
+mod labels;
 mod nsfw;
+mod nsfwjs;
+mod ocr;
+mod pictures;
+pub(crate) mod rules;
+mod text_classifier;
 mod text_heads;
+mod windows;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
 use atelier_core::{CategoryId, ModelId, ModelRef};
@@ -26,8 +37,19 @@ use crate::{
     call::Call, categories::CategorySet, config::Config, error::ModerationError, scores::Measurement,
 };
 
+pub use self::ocr::{ReadPicture, Reader, Sheet};
+
 /// All kinds of detectors.
-pub const KINDS: &[Kind] = &[text_heads::KIND, nsfw::KIND];
+pub const KINDS: &[Kind] = &[
+    text_heads::KIND,
+    combined::KIND,
+    image_tags::KIND,
+    ocr::KIND,
+    nsfw::KIND,
+    nsfwjs::KIND,
+    text_classifier::KIND,
+    image_classifier::KIND,
+];
 
 /// A way of measuring that models can be loaded for.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +74,10 @@ pub struct DetectorConfig {
     /// What the detector is used for. Default: everything that it measures.
     #[serde(default)]
     pub categories: Option<Vec<CategoryId>>,
+    /// Of a classifier of your own: the category that each of its labels means; labels left out count for none. Default:
+    /// labels that are named like categories.
+    #[serde(default)]
+    pub labels: BTreeMap<String, CategoryId>,
 }
 
 /// What a kind needs to load a model.
@@ -72,6 +98,8 @@ pub enum Detector {
     Text(Arc<dyn TextDetector>),
     /// Reads pictures.
     Image(Arc<dyn ImageDetector>),
+    /// Reads the text in pictures, for the detectors of text.
+    Reader(Arc<Reader>),
 }
 
 /// What a detector says about itself.
@@ -89,7 +117,7 @@ pub struct About {
 #[async_trait]
 pub trait TextDetector: std::fmt::Debug + Send + Sync {
     /// What it is.
-    fn about(&self) -> &About;
+    fn about(&self) -> Arc<About>;
 
     /// Measures a text of up to 1 MiB; one without anything to read has scores of 0 and no windows.
     ///
@@ -102,13 +130,18 @@ pub trait TextDetector: std::fmt::Debug + Send + Sync {
 #[async_trait]
 pub trait ImageDetector: std::fmt::Debug + Send + Sync {
     /// What it is.
-    fn about(&self) -> &About;
+    fn about(&self) -> Arc<About>;
 
     /// Reduces a picture to the bytes its model reads. Runs on a blocking thread; the picture is gone afterwards.
     ///
     /// # Errors
     /// The picture can't be reduced.
     fn prepare(&self, picture: &RgbImage) -> Result<Vec<u8>, ModerationError>;
+
+    /// Whether its measurements carry tags.
+    fn gives_tags(&self) -> bool {
+        false
+    }
 
     /// Measures what [`ImageDetector::prepare`] returned.
     ///
@@ -151,7 +184,7 @@ impl Loader<'_> {
     /// There is no such folder, or a file in it is missing or altered.
     pub fn folder(&self, detector: &DetectorConfig) -> Result<ModelFolder, ModerationError> {
         Ok(match &detector.path {
-            Some(path) => ModelFolder::open(path)?,
+            Some(path) => ModelFolder::open_named(path, &detector.model)?,
             None => self.store.open(detector.model.as_str())?,
         })
     }
@@ -164,7 +197,7 @@ impl DetectorConfig {
     /// `model` is no valid name.
     pub fn new(kind: &Kind, model: &str) -> Result<Self, ModerationError> {
         let model = ModelId::new(model).map_err(|error| ModerationError::Config(error.to_string()))?;
-        Ok(Self { kind: kind.name.to_owned(), model, path: None, categories: None })
+        Ok(Self { kind: kind.name.to_owned(), model, path: None, categories: None, labels: BTreeMap::new() })
     }
 
     /// The columns of the model's output that are used, with their categories.

@@ -31,6 +31,42 @@ pub struct Tokenizer {
     jobs: Arc<Semaphore>,
 }
 
+/// The tokens of a text, and where in it each stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tokens {
+    ids: Vec<u32>,
+    places: Vec<(usize, usize)>,
+}
+
+impl Tokens {
+    /// Whether there is nothing to read.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// The tokens' numbers.
+    #[must_use]
+    pub fn ids(&self) -> &[u32] {
+        &self.ids
+    }
+
+    /// The bytes of the text that these tokens come from; empty for no tokens.
+    #[must_use]
+    pub fn bytes(&self, range: Range<usize>) -> Range<usize> {
+        match self.places.get(range).unwrap_or_default() {
+            [] => 0..0,
+            [(start, end)] | [(start, _), .., (_, end)] => *start..*end,
+        }
+    }
+
+    /// Adds the tokens of a piece that begins at this byte.
+    fn append(&mut self, mut piece: Self, at: usize) {
+        self.ids.append(&mut piece.ids);
+        self.places.extend(piece.places.iter().map(|(start, end)| (start + at, end + at)));
+    }
+}
+
 struct Vocabulary {
     tokenizer: tokenizers::Tokenizer,
     control: Vec<u32>,
@@ -100,12 +136,12 @@ impl Tokenizer {
     ///
     /// # Errors
     /// The tokenizer failed, which no text is known to cause.
-    pub async fn tokens(&self, text: &str) -> Result<Vec<u32>, ModerationError> {
+    pub async fn tokens(&self, text: &str) -> Result<Tokens, ModerationError> {
         if text.len() <= INLINE_BYTES {
             return self.vocabulary.encode(text);
         }
-        let mut tokens = Vec::with_capacity(text.len() / 4);
-        for piece in pieces(text, PIECE_BYTES) {
+        let mut tokens = Tokens::default();
+        for (at, piece) in pieces(text, PIECE_BYTES) {
             // The semaphore is never closed; without a permit the job merely runs unbounded.
             let permit = Arc::clone(&self.jobs).acquire_owned().await.ok();
             let (vocabulary, piece) = (Arc::clone(&self.vocabulary), piece.to_owned());
@@ -113,7 +149,7 @@ impl Tokenizer {
                 let _permit = permit;
                 vocabulary.encode(&piece)
             });
-            tokens.extend(job.await??);
+            tokens.append(job.await??, at);
         }
         Ok(tokens)
     }
@@ -122,9 +158,11 @@ impl Tokenizer {
 impl Vocabulary {
     /// Control tokens that a text spells out are dropped: "</s>" would end the text for the model, and what
     /// follows would be read as nothing.
-    fn encode(&self, text: &str) -> Result<Vec<u32>, ModerationError> {
-        let encoding = self.tokenizer.encode_fast(text, false).map_err(ModerationError::Tokenizer)?;
-        Ok(encoding.get_ids().iter().copied().filter(|id| !self.control.contains(id)).collect())
+    fn encode(&self, text: &str) -> Result<Tokens, ModerationError> {
+        let encoding = self.tokenizer.encode(text, false).map_err(ModerationError::Tokenizer)?;
+        let all = encoding.get_ids().iter().copied().zip(encoding.get_offsets().iter().copied());
+        let (ids, places) = all.filter(|(id, _)| !self.control.contains(id)).unzip();
+        Ok(Tokens { ids, places })
     }
 }
 
@@ -140,10 +178,12 @@ fn frame_of(framed: &[u32], plain: &[u32]) -> Frame {
 
 /// Pieces of at most `most` bytes, cut at white space where there is any: there the tokens of the pieces are the
 /// tokens of the whole. In a longer run without white space the cut falls between characters and may split a
-/// word.
-fn pieces(mut text: &str, most: usize) -> impl Iterator<Item = &str> {
+/// word. Each with the byte of the text at which it begins.
+fn pieces(whole: &str, most: usize) -> impl Iterator<Item = (usize, &str)> {
+    let mut text = whole;
     std::iter::from_fn(move || {
         text = text.trim_start();
+        let at = whole.len() - text.len();
         if text.is_empty() {
             return None;
         }
@@ -155,7 +195,7 @@ fn pieces(mut text: &str, most: usize) -> impl Iterator<Item = &str> {
         };
         let (piece, rest) = text.split_at(end);
         text = rest;
-        Some(piece)
+        Some((at, piece))
     })
 }
 
@@ -185,23 +225,25 @@ mod tests {
     async fn windows_carry_prefix_and_special_tokens() {
         let tokenizer = words("query: ");
         let tokens = tokenizer.tokens("a b").await.unwrap();
-        assert_eq!(tokens, [4, 5]);
-        assert_eq!(tokenizer.frame().window(&tokens, 0..2), [1, 3, 4, 5, 2]);
+        assert_eq!(tokens.ids(), [4, 5]);
+        assert_eq!((tokens.bytes(1..2), tokens.bytes(0..2), tokens.bytes(2..3)), (2..3, 0..3, 0..0));
+        assert_eq!(tokenizer.frame().window(tokens.ids(), 0..2), [1, 3, 4, 5, 2]);
         assert_eq!(tokenizer.frame().tokens(), 3);
-        assert_eq!(words("").frame().window(&tokens, 1..2), [1, 5, 2]);
+        assert_eq!(words("").frame().window(tokens.ids(), 1..2), [1, 5, 2]);
     }
 
     #[tokio::test]
     async fn text_does_not_become_control_tokens() {
-        assert_eq!(words("query: ").tokens("a </s> <s> b").await.unwrap(), [4, 5]);
+        assert_eq!(words("query: ").tokens("a </s> <s> b").await.unwrap().ids(), [4, 5]);
     }
 
     #[tokio::test]
     async fn long_text_has_the_tokens_of_its_words() {
         let text = "a b \n".repeat(20_000);
         let tokens = words("query: ").tokens(&text).await.unwrap();
-        assert_eq!(tokens.len(), 40_000);
-        assert!(tokens.chunks(2).all(|pair| pair == [4, 5]));
+        assert_eq!(tokens.ids().len(), 40_000);
+        assert!(tokens.ids().chunks(2).all(|pair| pair == [4, 5]));
+        assert!((0..40_000).all(|n| ["a", "b"].contains(&&text[tokens.bytes(n..n + 1)])));
     }
 
     #[tokio::test]
@@ -214,7 +256,9 @@ mod tests {
     proptest! {
         #[test]
         fn pieces_are_small_and_lose_only_white_space(text in "[ \n文éa-c]{0,200}", most in 4_usize..40) {
-            let all: Vec<&str> = pieces(&text, most).collect();
+            let placed: Vec<(usize, &str)> = pieces(&text, most).collect();
+            prop_assert!(placed.iter().all(|(at, piece)| text[*at..].starts_with(piece)));
+            let all: Vec<&str> = placed.into_iter().map(|(_, piece)| piece).collect();
             prop_assert!(all.iter().all(|piece| !piece.is_empty() && piece.len() <= most));
             let without_spaces = |text: &str| text.split_whitespace().collect::<String>();
             prop_assert_eq!(without_spaces(&all.concat()), without_spaces(&text));

@@ -1,9 +1,15 @@
 //! A real server on a free port, with the real models of the catalogue.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking, their helpers too")]
 
+mod classifiers;
+mod follow;
 mod harness;
 mod image;
+mod moving;
+mod nsfw;
+mod ocr;
 mod text;
+mod works;
 
 use std::collections::BTreeSet;
 

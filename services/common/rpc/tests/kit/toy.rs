@@ -12,9 +12,10 @@ use std::{
 
 use atelier_core::{Fault, Reason};
 use atelier_proto::moderation::v1::{
-    ListCategoriesRequest, ListCategoriesResponse, ModerateImageRequest, ModerateImageResponse,
-    ModerateTextRequest, ModerateTextResponse, StreamModerateImageRequest, StreamModerateImageResponse,
-    StreamModerateTextRequest, StreamModerateTextResponse, TextItem,
+    FollowTextRequest, FollowTextResponse, ListCategoriesRequest, ListCategoriesResponse,
+    ModerateImageRequest, ModerateImageResponse, ModerateTextRequest, ModerateTextResponse,
+    StreamModerateImageRequest, StreamModerateImageResponse, StreamModerateTextRequest,
+    StreamModerateTextResponse, TextItem,
     moderation_service_client::ModerationServiceClient,
     moderation_service_server::{ModerationService, ModerationServiceServer},
 };
@@ -121,6 +122,14 @@ impl ModerationService for Toy {
                     .boxed()
             }
         }))
+    }
+
+    type FollowTextStream = stream::Empty<Result<FollowTextResponse, Status>>;
+    async fn follow_text(
+        &self,
+        _: Request<Streaming<FollowTextRequest>>,
+    ) -> Result<Response<Self::FollowTextStream>, Status> {
+        Err(Status::unimplemented(""))
     }
 
     async fn moderate_image(
@@ -231,7 +240,7 @@ impl Drop for Running {
 
 pub(crate) fn order(what: &str) -> ModerateTextRequest {
     let item = TextItem { id: what.to_owned(), text: String::new() };
-    ModerateTextRequest { items: vec![item], categories: Vec::new() }
+    ModerateTextRequest { items: vec![item], ..Default::default() }
 }
 
 pub(crate) fn stream_order(what: &str) -> StreamModerateTextRequest {

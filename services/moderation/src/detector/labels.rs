@@ -1,0 +1,190 @@
+//! What a classifier's `config.json` in the layout of Hugging Face transformers says about its outputs.
+
+use std::collections::BTreeMap;
+
+use atelier_core::CategoryId;
+use atelier_inference::ModelFolder;
+use serde::Deserialize;
+
+use super::{DetectorConfig, windows::unfit};
+use crate::error::ModerationError;
+
+/// `config.json`.
+#[derive(Deserialize)]
+struct File {
+    #[serde(default)]
+    id2label: BTreeMap<String, String>,
+    #[serde(default)]
+    problem_type: Option<String>,
+    #[serde(default)]
+    max_position_embeddings: Option<usize>,
+    #[serde(default)]
+    pad_token_id: Option<usize>,
+    #[serde(default)]
+    model_type: String,
+}
+
+/// How logits become probabilities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Activation {
+    /// Labels exclude one another.
+    Softmax,
+    /// Each label is there or not.
+    Sigmoid,
+}
+
+/// How a classifier's row of logits becomes scores of categories.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Labels {
+    activation: Activation,
+    /// Of the row.
+    width: usize,
+    /// The columns of each category.
+    columns: Vec<(CategoryId, Vec<usize>)>,
+    /// Most tokens that the model reads, if it says so.
+    pub(super) max_length: Option<usize>,
+}
+
+impl Labels {
+    /// Reads the folder, and which categories its labels mean for this detector.
+    ///
+    /// # Errors
+    /// The file is missing or wrong, a label of the configuration is not the model's, or none is left.
+    pub(super) fn read(folder: &ModelFolder, detector: &DetectorConfig) -> Result<Self, ModerationError> {
+        let file: File = folder.json("config.json")?;
+        Self::of(file, detector).map_err(|problem| unfit(folder, problem))
+    }
+
+    fn of(file: File, detector: &DetectorConfig) -> Result<Self, String> {
+        let width = file.id2label.len();
+        let mut names = vec![None; width];
+        for (index, name) in &file.id2label {
+            let place = index.parse::<usize>().ok().and_then(|index| names.get_mut(index));
+            *place.ok_or_else(|| {
+                format!("config.json: id2label: {index:?} is not 0 to {}", width.max(1) - 1)
+            })? = Some(name.as_str());
+        }
+        if let Some(unknown) = detector.labels.keys().find(|label| !names.contains(&Some(label.as_str()))) {
+            let known: Vec<_> = names.iter().flatten().copied().collect();
+            return Err(format!("labels: {unknown:?} is none of {}", known.join(", ")));
+        }
+        let mut columns: Vec<(CategoryId, Vec<usize>)> = Vec::new();
+        for (column, name) in names.iter().enumerate() {
+            let name = name.unwrap_or_default();
+            let own = || name.to_lowercase().replace(['_', ' '], "-").parse().ok();
+            let category =
+                if detector.labels.is_empty() { own() } else { detector.labels.get(name).copied() };
+            let wanted = |category: &CategoryId| {
+                detector.categories.as_ref().is_none_or(|categories| categories.contains(category))
+            };
+            if let Some(category) = category.filter(wanted) {
+                match columns.iter_mut().find(|(known, _)| *known == category) {
+                    Some((_, columns)) => columns.push(column),
+                    None => columns.push((category, vec![column])),
+                }
+            }
+        }
+        if columns.is_empty() {
+            return Err("no label means a category: name them under `labels`".to_owned());
+        }
+        let activation = match file.problem_type.as_deref() {
+            Some("multi_label_classification") => Activation::Sigmoid,
+            // A single output can't be a share of anything.
+            _ if width == 1 => Activation::Sigmoid,
+            Some("single_label_classification") | None => Activation::Softmax,
+            Some(other) => return Err(format!("config.json: problem_type {other:?} is no classification")),
+        };
+        // RoBERTa's positions begin behind the padding token's number.
+        let offset = match file.model_type.as_str() {
+            "roberta" | "xlm-roberta" | "camembert" => file.pad_token_id.unwrap_or(1) + 1,
+            _ => 0,
+        };
+        let max_length = file.max_position_embeddings.map(|positions| positions.saturating_sub(offset));
+        Ok(Self { activation, width, columns, max_length })
+    }
+
+    /// The categories, in the order of [`Labels::scores`].
+    pub(super) fn categories(&self) -> Vec<CategoryId> {
+        self.columns.iter().map(|(category, _)| *category).collect()
+    }
+
+    /// A score for each category: labels that exclude one another add up, of others the highest counts. `None`: the row
+    /// is not as wide as `id2label`.
+    pub(super) fn scores(&self, logits: impl ExactSizeIterator<Item = f32> + Clone) -> Option<Vec<f32>> {
+        if logits.len() != self.width {
+            return None;
+        }
+        let highest = logits.clone().fold(f32::MIN, f32::max);
+        let shares: Vec<f32> = match self.activation {
+            Activation::Sigmoid => logits.map(|x| 1.0 / (1.0 + (-x).exp())).collect(),
+            Activation::Softmax => {
+                let powers: Vec<f32> = logits.map(|x| (x - highest).exp()).collect();
+                let sum: f32 = powers.iter().sum();
+                powers.into_iter().map(|power| power / sum).collect()
+            }
+        };
+        let of = |columns: &[usize]| {
+            let all = columns.iter().filter_map(|&column| shares.get(column).copied());
+            match self.activation {
+                Activation::Sigmoid => all.fold(0.0, f32::max),
+                Activation::Softmax => all.sum::<f32>().min(1.0),
+            }
+        };
+        Some(self.columns.iter().map(|(_, columns)| of(columns)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detector::text_classifier;
+
+    fn detector(labels: &[(&str, CategoryId)]) -> DetectorConfig {
+        let labels = labels.iter().map(|(label, category)| ((*label).to_owned(), *category)).collect();
+        DetectorConfig { labels, ..DetectorConfig::new(&text_classifier::KIND, "mine").unwrap() }
+    }
+
+    fn file(json: &str) -> File {
+        serde_json::from_str(json).unwrap()
+    }
+
+    const TWO: &str = r#"{"id2label": {"0": "fine", "1": "TOXIC"}}"#;
+    const THREE: &str = r#"{"id2label": {"0": "hate", "1": "fun", "2": "Self_Harm"}, "model_type": "xlm-roberta",
+        "problem_type": "multi_label_classification", "max_position_embeddings": 514, "pad_token_id": 1}"#;
+
+    #[test]
+    fn labels_that_exclude_one_another_share_the_whole() {
+        let labels = Labels::of(file(TWO), &detector(&[("TOXIC", CategoryId::Toxicity)])).unwrap();
+        assert_eq!(labels.categories(), [CategoryId::Toxicity]);
+        let scores = labels.scores([0.0, 3_f32.ln()].into_iter()).unwrap();
+        assert!((scores[0] - 0.75).abs() < 1e-6);
+        assert_eq!(labels.scores([0.0].into_iter()), None);
+        let both = [("TOXIC", CategoryId::Toxicity), ("fine", CategoryId::Toxicity)];
+        assert_eq!(
+            Labels::of(file(TWO), &detector(&both)).unwrap().scores([2.0, 5.0].into_iter()),
+            Some(vec![1.0])
+        );
+    }
+
+    #[test]
+    fn labels_side_by_side_have_scores_of_their_own() {
+        let labels = Labels::of(file(THREE), &detector(&[])).unwrap();
+        assert_eq!(labels.categories(), [CategoryId::Hate, CategoryId::SelfHarm]);
+        assert_eq!(
+            (labels.max_length, labels.scores([0.0, 9.0, 0.0].into_iter())),
+            (Some(512), Some(vec![0.5, 0.5]))
+        );
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let problem = |json, labels: &[_]| Labels::of(file(json), &detector(labels)).unwrap_err();
+        assert!(problem(TWO, &[("toxic", CategoryId::Toxicity)]).contains("fine, TOXIC"));
+        assert!(problem(TWO, &[]).contains("under `labels`"));
+        assert!(problem(r#"{"id2label": {"7": "hate"}}"#, &[]).contains("\"7\""));
+        assert!(
+            problem(r#"{"id2label": {"0": "hate", "1": "b"}, "problem_type": "regression"}"#, &[])
+                .contains("regression")
+        );
+    }
+}

@@ -1,0 +1,233 @@
+//! Protected works: a list for each tenant, and what of content is taken from them.
+//!
+//! A list is never changed but replaced by a new one, so a search takes no lock and ends on the list that it began with.
+//! What is changed is kept before it is searched. Changes come one after another: each writes its tenant's file anew, so
+//! many works in one call cost little more than one.
+
+mod convert;
+mod file;
+mod list;
+mod service;
+mod store;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use arc_swap::ArcSwap;
+use atelier_core::TenantId;
+use atelier_likeness::{Capacity, ImageFingerprint, ImageQuery, Picture, TextFingerprint, View, Work};
+use atelier_media::DecodePool;
+use atelier_normalise::readable;
+use atelier_rpc::Workers;
+use bytes::Bytes;
+use image::RgbImage;
+
+pub use self::{
+    file::FileError,
+    list::{Label, List, Match, MatchKind, NewWork},
+    service::Service,
+    store::{Folder, Memory, WorkStore},
+};
+use crate::{call::Call, config::WorksConfig, error::ModerationError};
+
+/// Most pictures of a work.
+pub const MAX_PICTURES: usize = 16;
+/// Percent of each side that is cut off in what is kept of a picture: all of it, and its middle, so that what was cut from
+/// a work is found.
+const MARGINS: [u8; 4] = [0, 5, 10, 15];
+
+const _: () =
+    assert!(MAX_PICTURES * MARGINS.len() <= Work::MAX_PICTURES, "a work has no room for its pictures");
+
+type Lists = BTreeMap<TenantId, Arc<List>>;
+
+/// The works of all tenants.
+#[derive(Debug)]
+pub struct Works {
+    lists: ArcSwap<Lists>,
+    store: Box<dyn WorkStore>,
+    capacity: Capacity,
+    max_tenants: usize,
+    pool: DecodePool,
+    searches: Workers,
+    changes: Workers,
+}
+
+impl Works {
+    /// Reads the lists that are kept. Pictures are decoded in this pool; `searches` run at once.
+    ///
+    /// # Errors
+    /// The folder can't be used, or a file in it is broken or holds more than the configuration allows.
+    pub fn open(config: &WorksConfig, pool: DecodePool, searches: usize) -> Result<Self, ModerationError> {
+        let store: Box<dyn WorkStore> = match &config.folder {
+            Some(folder) => Box::new(Folder::open(folder)?),
+            None => Box::new(Memory),
+        };
+        let capacity = Capacity {
+            works: config.max_works,
+            pictures: config.max_pictures.saturating_mul(MARGINS.len()),
+            fingerprints: config.max_text_fingerprints,
+        };
+        let lists: Lists =
+            store.load(capacity)?.into_iter().map(|(tenant, list)| (tenant, Arc::new(list))).collect();
+        if lists.len() > config.max_tenants {
+            let (kept, most) = (lists.len(), config.max_tenants);
+            return Err(ModerationError::Config(format!(
+                "works.max_tenants is {most}, the folder has {kept}"
+            )));
+        }
+        Ok(Self {
+            lists: ArcSwap::from_pointee(lists),
+            store,
+            capacity,
+            max_tenants: config.max_tenants,
+            pool,
+            searches: Workers::new(searches),
+            changes: Workers::new(1),
+        })
+    }
+
+    /// A tenant's list; `None` if nothing is on it.
+    #[must_use]
+    pub fn of(&self, tenant: &TenantId) -> Option<Arc<List>> {
+        self.lists.load().get(tenant).cloned()
+    }
+
+    /// Whether this holds for the list of any tenant.
+    pub fn any(&self, holds: impl Fn(&List) -> bool) -> bool {
+        self.lists.load().values().any(|list| holds(list))
+    }
+
+    /// What is kept of an encoded picture.
+    ///
+    /// # Errors
+    /// The bytes are no picture that may be decoded, or one without contrast, which could not be told from others.
+    pub async fn picture(&self, data: Bytes) -> Result<Vec<Picture>, ModerationError> {
+        let keep = |picture: &RgbImage| {
+            let mut kept = Vec::with_capacity(MARGINS.len());
+            for margin in MARGINS {
+                let fingerprint = ImageFingerprint::of_view(picture, View { margin, mirrored: false })?;
+                kept.push(Picture { fingerprint, vector: None });
+            }
+            if kept.first().is_some_and(|whole| whole.fingerprint.flat) {
+                return Err(ModerationError::Flat);
+            }
+            Ok(kept)
+        };
+        self.pool.decode(data, keep).await
+    }
+
+    /// What is kept of a text: nothing, if it is too short.
+    ///
+    /// # Errors
+    /// The deadline passes before its turn comes.
+    pub async fn text(&self, text: String, call: &Call) -> Result<TextFingerprint, ModerationError> {
+        self.searches.run(call.deadline(), move || Ok(TextFingerprint::of(readable(&text).text()))).await
+    }
+
+    /// Puts works on the caller's list, all or none; says how many replace others.
+    ///
+    /// # Errors
+    /// The list is full or can't be kept, or there are too many lists.
+    pub async fn add(self: &Arc<Self>, works: Vec<NewWork>, call: &Call) -> Result<usize, ModerationError> {
+        self.change(call, move |list| {
+            let mut replaced = 0;
+            for work in works {
+                replaced += usize::from(list.add(work)?);
+            }
+            Ok(replaced)
+        })
+        .await
+    }
+
+    /// Takes works off the caller's list; gives back the ids that are not on it.
+    ///
+    /// # Errors
+    /// The list can't be kept.
+    pub async fn remove(
+        self: &Arc<Self>,
+        mut ids: Vec<String>,
+        call: &Call,
+    ) -> Result<Vec<String>, ModerationError> {
+        if self.of(call.tenant()).is_none() {
+            return Ok(ids);
+        }
+        self.change(call, move |list| {
+            ids.retain(|id| !list.remove(id));
+            Ok(ids)
+        })
+        .await
+    }
+
+    /// Runs to its end even if the caller leaves.
+    async fn change<T: Send + 'static>(
+        self: &Arc<Self>,
+        call: &Call,
+        edit: impl FnOnce(&mut List) -> Result<T, ModerationError> + Send + 'static,
+    ) -> Result<T, ModerationError> {
+        let (works, tenant) = (Arc::clone(self), call.tenant().clone());
+        let change = move || {
+            let mut lists = Lists::clone(&works.lists.load());
+            if !lists.contains_key(&tenant) && lists.len() >= works.max_tenants {
+                return Err(ModerationError::TooManyLists);
+            }
+            let mut list =
+                lists.get(&tenant).map_or_else(|| List::new(works.capacity), |list| List::clone(list));
+            let answer = edit(&mut list)?;
+            works.store.save(&tenant, &list)?;
+            match list.is_empty() {
+                true => lists.remove(&tenant),
+                false => lists.insert(tenant, Arc::new(list)),
+            };
+            works.lists.store(Arc::new(lists));
+            Ok(answer)
+        };
+        self.changes.run(call.deadline(), change).await
+    }
+
+    /// Works on the caller's list that a text quotes, disguises seen through; at most so many.
+    ///
+    /// # Errors
+    /// The deadline passes before its turn comes.
+    pub async fn find_text(
+        &self,
+        text: String,
+        most: usize,
+        call: &Call,
+    ) -> Result<Vec<Match>, ModerationError> {
+        let Some(list) = self.of(call.tenant()) else { return Ok(Vec::new()) };
+        let search = move || {
+            let seen = readable(&text);
+            let mut found = list.find_text(seen.text(), most);
+            for range in found.iter_mut().flat_map(|found| &mut found.ranges) {
+                *range = seen.original(range.clone());
+            }
+            Ok(found)
+        };
+        self.searches.run(call.deadline(), search).await
+    }
+
+    /// What is asked about an encoded picture.
+    ///
+    /// # Errors
+    /// The bytes are no picture that may be decoded.
+    pub async fn query(&self, data: Bytes) -> Result<ImageQuery, ModerationError> {
+        self.pool.decode(data, |picture: &RgbImage| Ok(ImageQuery::of(picture)?)).await
+    }
+
+    /// Works on the caller's list that have a picture like this one; at most so many.
+    ///
+    /// # Errors
+    /// The deadline passes before its turn comes.
+    pub async fn find_picture(
+        &self,
+        query: ImageQuery,
+        most: usize,
+        call: &Call,
+    ) -> Result<Vec<Match>, ModerationError> {
+        let Some(list) = self.of(call.tenant()) else { return Ok(Vec::new()) };
+        self.searches.run(call.deadline(), move || Ok(list.find_picture(&query, most)?)).await
+    }
+}
+
+#[cfg(test)]
+mod tests;
