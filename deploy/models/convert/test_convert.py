@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """Tests of the converters' building blocks. usage: test_convert.py   (in the private environment)"""
 
+import base64
 import io
 import pickle
+import tarfile
 import tempfile
 import unittest
 import zipfile
@@ -11,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+import javascript
+import nsfwjs_to_onnx
 from efficientnet_to_onnx import CLASSES, FEATURES, STAGES, STEM_CHANNELS, EfficientNetGraph, labels
 from onnx_graph import Graph, TensorProto
 from quantise import BLOCK_SIZE, ZERO_POINT, Int8Blocks
@@ -208,6 +212,97 @@ class EfficientNetTest(unittest.TestCase):
         known = {0: "tench", 7: "rooster", 207: "Golden Retriever", 281: "tabby cat", 282: "tiger cat"}
         known |= {504: "coffee mug", 763: "revolver", 817: "sports car", 954: "banana", 999: "toilet paper"}
         self.assertEqual({index: names[index] for index in known}, known)
+
+
+class JavaScriptTest(unittest.TestCase):
+    def test_plain_values_are_read_as_bundlers_write_them(self):
+        text = """x={a:!0,"b":[1,-.5,2e-3,null],'c':{$d:'e"f',_:!1}},{}]"""
+        value = {"a": True, "b": [1, -0.5, 0.002, None], "c": {"$d": 'e"f', "_": False}}
+        self.assertEqual(javascript.value_after(text, "x="), value)
+
+    def test_what_is_no_plain_value_is_refused(self):
+        wrong = ["f()", "[1,2", "[1 2]", "{a}", "{1:2}", "{a:1,a:2}", '"a\\x41"', "`a`", "[,]", "undefined", ""]
+        for text in [*wrong, "[" * 1000 + "]" * 1000]:
+            with self.subTest(text[:20]), self.assertRaises(javascript.Refused):
+                javascript.value_after(f"x={text}", "x=")
+        for text in ["y=1", "x=1;x=2"]:
+            with self.subTest(text), self.assertRaises(javascript.Refused):
+                javascript.value_after(text, "x=")
+
+
+class NsfwjsTest(unittest.TestCase):
+    def package(self, tensors, data):
+        """An archive with these files, as npm packs it."""
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+            for name, text in [(nsfwjs_to_onnx.TENSORS_FILE, tensors), (nsfwjs_to_onnx.BYTES_FILE, data)]:
+                member = tarfile.TarInfo(name)
+                member.size = len(text)
+                archive.addfile(member, io.BytesIO(text.encode()))
+        return packed.getvalue()
+
+    def read(self, tensors, data):
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(self.package(f"module({{weightsManifest:[{{weights:[{tensors}]}}]}})", data))
+            file.flush()
+            return nsfwjs_to_onnx.read_tensors(file.name)
+
+    TENSOR = '{name:"a",shape:[2,2],dtype:"float32",quantization:{min:-.5,scale:.25,dtype:"uint8"}}'
+
+    def test_tensors_are_scaled(self):
+        data = base64.b64encode(bytes([0, 1, 2, 255])).decode()
+        found = self.read(self.TENSOR, f'a.exports="{data}"')
+        np.testing.assert_array_equal(found["a"], np.float32([[-0.5, -0.25], [0, 63.25]]))
+
+    def test_bytes_that_do_not_fit_are_refused(self):
+        for size in (3, 5):
+            data = base64.b64encode(bytes(size)).decode()
+            with self.subTest(size), self.assertRaises(javascript.Refused):
+                self.read(self.TENSOR, f'a.exports="{data}"')
+        with self.assertRaises(javascript.Refused):
+            self.read(self.TENSOR.replace("uint8", "uint16"), 'a.exports="AAAAAAAAAAA="')
+        with self.assertRaises(javascript.Refused):
+            self.read(self.TENSOR, "a.exports=atob(b)")
+
+    def tensors(self):
+        random = np.random.default_rng(7)
+        tensors = {}
+
+        def layer(name, norm, kernel, channels):
+            tensors[name] = random.normal(size=kernel).astype(np.float32)
+            for part in ("gamma", "beta", "moving_mean", "moving_variance"):
+                tensors[f"{norm}/{part}"] = random.uniform(0.5, 1, channels).astype(np.float32)
+
+        layer("Conv1/kernel", "bn_Conv1", (3, 3, 3, 32), 32)
+        inputs, index = 32, 0
+        for stage in nsfwjs_to_onnx.STAGES:
+            for _ in range(stage.blocks):
+                name, width = (f"block_{index}", inputs * 6) if index else ("expanded_conv", inputs)
+                if index:
+                    layer(f"{name}_expand/kernel", f"{name}_expand_BN", (1, 1, inputs, width), width)
+                layer(f"{name}_depthwise/depthwise_kernel", f"{name}_depthwise_BN", (3, 3, width, 1), width)
+                layer(f"{name}_project/kernel", f"{name}_project_BN", (1, 1, width, stage.channels), stage.channels)
+                inputs, index = stage.channels, index + 1
+        layer("Conv_1/kernel", "Conv_1_bn", (1, 1, inputs, 1280), 1280)
+        for name, shape in (("dense_1", (1280, 256)), ("dense_2", (256, 128)), ("dense_3", (128, 5))):
+            tensors[f"{name}/kernel"] = random.normal(size=shape).astype(np.float32)
+            tensors[f"{name}/bias"] = random.normal(size=shape[1]).astype(np.float32)
+        return tensors
+
+    def test_the_graph_is_valid_and_the_same_each_time(self):
+        contents = []
+        for _ in range(2):
+            network = nsfwjs_to_onnx.MobileNetGraph(self.tensors())
+            network.build()
+            with tempfile.TemporaryDirectory() as folder:
+                network.save(folder)
+                onnx.checker.check_model(f"{folder}/model.onnx", full_check=True)
+                contents.append(Path(folder, "model.onnx").read_bytes())
+        self.assertEqual(*contents)
+
+    def test_weights_of_another_network_are_refused(self):
+        with self.assertRaises(ValueError):
+            nsfwjs_to_onnx.MobileNetGraph({**self.tensors(), "block_17_expand/kernel": np.zeros(1)}).build()
 
 
 if __name__ == "__main__":

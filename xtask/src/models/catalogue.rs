@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// Tasks a model can be for; the services look for these words.
-const TASKS: [&str; 9] = [
+const TASKS: [&str; 11] = [
     "text-generation",
     "text-embedding",
     "text-classification-heads",
@@ -22,6 +22,8 @@ const TASKS: [&str; 9] = [
     "image-upscaling",
     "image-generation",
     "image-exploration",
+    "text-detection",
+    "text-recognition",
 ];
 
 /// The whole file.
@@ -86,6 +88,8 @@ pub(crate) struct Model {
 pub(crate) enum Source {
     /// One file of a Python package.
     Wheel(Wheel),
+    /// An npm package as it is packed; a converter takes out what it needs.
+    Npm(Archive),
     /// A folder of the checkout, installed by copying.
     Folder(Folder),
 }
@@ -114,6 +118,16 @@ pub(crate) struct WheelFile {
     pub(crate) sha256: String,
 }
 
+/// The archive of an npm package.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Archive {
+    pub(crate) package: String,
+    pub(crate) version: String,
+    pub(crate) bytes: u64,
+    pub(crate) sha256: String,
+}
+
 /// A folder relative to the catalogue.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -130,6 +144,9 @@ pub(crate) struct Convert {
     pub(crate) tool: String,
     #[serde(default)]
     pub(crate) arguments: Vec<String>,
+    /// A file of the catalogue's folder whose path follows the arguments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) file: Option<String>,
 }
 
 /// What a user should know before relying on a model.
@@ -222,6 +239,10 @@ impl Model {
         }
         match &self.source {
             Source::Wheel(wheel) => wheel.check(),
+            Source::Npm(archive) => {
+                ensure!(self.convert.is_some(), "an npm package takes a converter");
+                archive.check()
+            }
             Source::Folder(folder) => {
                 ensure!(
                     is_plain(&folder.path),
@@ -242,11 +263,13 @@ impl Model {
     pub(crate) fn version(&self, folder: &Path) -> Result<String> {
         let mut hash = Sha256::new();
         hash.update(serde_json::to_vec(self)?);
-        if self.convert.is_some() {
+        if let Some(convert) = &self.convert {
             hash_files(&mut hash, &converter_files(folder)?)?;
+            hash_files(&mut hash, &convert.file.iter().map(|file| folder.join(file)).collect::<Vec<_>>())?;
         }
         let version = match &self.source {
             Source::Wheel(wheel) => &wheel.version,
+            Source::Npm(archive) => &archive.version,
             Source::Folder(source) => {
                 hash_files(&mut hash, &tree_of(&folder.join(&source.path))?)?;
                 &source.version
@@ -262,6 +285,7 @@ impl Source {
     pub(crate) fn describe(&self) -> String {
         match self {
             Self::Wheel(wheel) => wheel.describe(),
+            Self::Npm(archive) => format!("pkg:npm/{}@{}", archive.package, archive.version),
             Self::Folder(folder) => format!("deploy/models/{}", folder.path),
         }
     }
@@ -284,13 +308,22 @@ impl Wheel {
     }
 }
 
+impl Archive {
+    fn check(&self) -> Result<()> {
+        is_name(&self.package)?;
+        is_sha256(&self.sha256)?;
+        ensure!(self.bytes > 0, "the size must be given");
+        Ok(())
+    }
+}
+
 /// The scripts and pinned requirements that decide what conversion makes.
 fn converter_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = files_of(&folder.join("convert"))?;
     files.retain(|path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         name == "requirements.txt"
-            || name.ends_with(".py") && name != "fetch.py" && !name.starts_with("test_")
+            || name.ends_with(".py") && !name.starts_with("fetch") && !name.starts_with("test_")
     });
     Ok(files)
 }

