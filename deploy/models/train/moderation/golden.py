@@ -4,15 +4,14 @@ import argparse
 import json
 from pathlib import Path
 
-from corpora import CATEGORIES
 from encoder import DIMENSIONS, PREFIX, Encoder, default_folder
 from evaluate import WEIGHTS, score
 
 OUTPUT = Path(__file__).resolve().parents[4] / "tests" / "golden" / "moderation" / "text_scores.json"
 # The encoder's own limit, which is the service's; the trainer cuts earlier. No text here reaches it.
 MAX_TOKENS = 512
-# An equivalent encoder graph (4-bit or f32 weights, another operator fusion) stays within these.
-TOLERANCE = {"embedding": 0.003, "score": 0.01}
+# The same graph on another processor or in another batch stays within these: activations are rounded to 8 bits by the row.
+TOLERANCE = {"embedding": 0.01, "score": 0.05}
 
 TEXTS = (
     "What should I cook tonight with two eggs and some leftover rice?",
@@ -44,10 +43,11 @@ TEXTS = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--encoder", type=Path, default=default_folder(), help="model folder of multilingual-e5-small")
+    parser.add_argument("--encoder", type=Path, default=default_folder(), help="model folder of moderation-encoder")
     options = parser.parse_args()
     encoder = Encoder(options.encoder, max_tokens=MAX_TOKENS)
     model = (WEIGHTS / "model.onnx").read_bytes()
+    categories = json.loads((WEIGHTS / "heads.json").read_text(encoding="utf-8"))["categories"]
     cases = []
     for text in TEXTS:
         embedding = encoder.run([text])
@@ -56,10 +56,10 @@ def main() -> None:
                 "text": text,
                 "tokens": encoder.tokens(text),
                 "embedding": [round(float(value), 5) for value in embedding[0, :8]],
-                "scores": {category: round(float(value), 4) for category, value in zip(CATEGORIES, score(model, embedding)[0])},
+                "scores": {category: round(float(value), 4) for category, value in zip(categories, score(model, embedding)[0])},
             }
         )
-    head = json.dumps({"encoder": "multilingual-e5-small", "prefix": PREFIX, "dimensions": DIMENSIONS, "tolerance": TOLERANCE}, indent=2)
+    head = json.dumps({"encoder": "moderation-encoder", "prefix": PREFIX, "dimensions": DIMENSIONS, "tolerance": TOLERANCE}, indent=2)
     # One case a line keeps the file readable in a diff.
     lines = ",\n".join("    " + json.dumps(case, ensure_ascii=False) for case in cases)
     OUTPUT.parent.mkdir(parents=True, exist_ok=True)

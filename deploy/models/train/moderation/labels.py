@@ -12,7 +12,7 @@ TWEETED_HATE = 0.1
 # Our own sentences are few, and each stands for many that the data sets lack.
 WRITTEN = 10.0
 # Categories that comments and tweets of the hate-speech corpora hardly ever belong to.
-RARE_IN_COMMENTS = ("self-harm", "sexual/minors", "violence/graphic")
+RARE_IN_COMMENTS = ("self-harm", "sexual/minors", "violence/graphic", "prompt-injection", "illicit", "jailbreak")
 COMMENTS = ("cold", "davidson", "davidson-test", "toxigen")
 
 
@@ -30,7 +30,7 @@ def targets(rows: list[Row]) -> tuple[np.ndarray, np.ndarray]:
 
 def weight(row: Row, category: str) -> float:
     """How much a label that a row really has counts."""
-    if row.source.startswith(("ordinary", "harmful")):
+    if row.source.startswith(("ordinary", "harmful", "further")):
         return WRITTEN
     return TWEETED_HATE if category == "hate" and row.source.startswith("davidson") else 1.0
 
@@ -44,14 +44,13 @@ def assumed(row: Row) -> dict[str, int]:
         return dict.fromkeys(CATEGORIES, 0)
     found: dict[str, int] = {}
     if corpus == "openai":
-        found["prompt-injection"] = 0
+        found.update(dict.fromkeys(("prompt-injection", "jailbreak"), 0))
         insults = [known.get(category) for category in ("hate", "hate/threatening", "harassment")]
         if 1 in insults:
             found["toxicity"] = 1
         elif None not in insults:
             found["toxicity"] = 0
     if corpus in COMMENTS:
-        found["prompt-injection"] = 0
         found.update(dict.fromkeys(RARE_IN_COMMENTS, 0))
         if known["toxicity"] == 0:
             found.update(dict.fromkeys(("hate", "hate/threatening", "harassment"), 0))

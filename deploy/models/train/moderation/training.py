@@ -1,49 +1,42 @@
 """Cross-validation, calibration and thresholds: what turns fitted heads into scores that mean something."""
 
-import sys
-import time
-
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from corpora import CATEGORIES, Row
-from heads import Heads, Settings, fit
-from labels import folds, targets
 
 FOLDS = 5
 SEED = 1
-
-
-def cross_validate(rows: list[Row], embeddings: np.ndarray, settings: Settings) -> np.ndarray:
-    """Raw logits of every row from heads that have not seen it."""
-    labels, weights = targets(rows)
-    fold = folds(rows, FOLDS, SEED)
-    logits = np.zeros(labels.shape)
-    for held_out in range(FOLDS):
-        started = time.monotonic()
-        seen = fold != held_out
-        logits[~seen] = fit(embeddings[seen], labels[seen], weights[seen], settings, SEED).logits(embeddings[~seen])
-        print(f"  fold {held_out + 1} of {FOLDS} in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
-    return logits
 
 
 # Shares of everyday texts that may cross a threshold. Attacks are worded like requests, so injection is given more room.
 FLAGGED = {"prompt-injection": 0.02}
 FLAGGED_ELSEWHERE = 0.01
 BLOCKED = 0.005
+# Of neutral statements on groups of people, for each of the two categories that they may be taken for.
+NEUTRAL_FLAGGED = 0.05
 # The same for our own sentences alone: few, and chosen to alarm.
 WRITTEN_FLAGGED, WRITTEN_BLOCKED = 0.02, 0.005
+
+
+# The corpora whose labels define a category; of those not named it is OpenAI's release.
+DEFINING = {
+    "toxicity": ("cold", "davidson", "toxigen"),
+    "prompt-injection": ("slabs", "neuralchemy", "yanis"),
+    "illicit": ("advbench", "malicious-uses", "further", "slabs", "neuralchemy"),
+    "jailbreak": ("wild", "further", "slabs", "neuralchemy"),
+}
 
 
 def everyday(rows: list[Row]) -> np.ndarray:
     """Marks harmless requests and sentences; composed ones are left out, for their parts are in other folds."""
     corpora = ("slabs", "neuralchemy", "interface", "ordinary")
-    return np.array([row.source.split("/")[0] in corpora and row.labels["prompt-injection"] == 0 for row in rows])
+    return np.array([row.source.split("/")[0] in corpora and row.labels.get("prompt-injection", 0) == 0 for row in rows])
 
 
 def judged(rows: list[Row], category: str) -> tuple[np.ndarray, np.ndarray]:
     """Which rows have a label of their own for `category`, from the corpora that define it; and the labels."""
-    defining = {"toxicity": ("cold", "davidson", "toxigen"), "prompt-injection": ("slabs", "neuralchemy", "yanis")}.get(category, ("openai",))
+    defining = DEFINING.get(category, ("openai",))
     chosen = np.array([row.source.split("/")[0] in defining and category in row.labels for row in rows])
     return chosen, np.array([row.labels.get(category, 0) for row in rows])
 
@@ -58,16 +51,17 @@ def best_cut(logits: np.ndarray, labels: np.ndarray, beta: float) -> float:
     return float((logits[order[best]] + following) / 2)
 
 
-def calibrate(rows: list[Row], logits: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict]:
+def calibrate(rows: list[Row], logits: np.ndarray, categories: tuple[str, ...] = CATEGORIES) -> tuple[np.ndarray, np.ndarray, dict]:
     """Slope and shift for each category, and its thresholds, all from out-of-fold logits.
 
     The slope is Platt's. The shift puts 0.5 where a text is worth flagging: at the best F1 over the rows that annotators
-    judged, or higher where too many everyday texts would cross it. Blocking asks for the best F0.5 in the same way.
+    judged, or higher where too many everyday texts, or neutral statements on groups, would cross it. Blocking asks for the best F0.5 in the same way.
     """
     harmless = everyday(rows)
     written = np.array([row.source.startswith("ordinary") for row in rows])
+    neutral = np.array([row.source.startswith("toxigen") and row.labels.get("toxicity") == 0 for row in rows])
     slopes, shifts, thresholds = [], [], {}
-    for column, category in enumerate(CATEGORIES):
+    for column, category in enumerate(categories):
         chosen, labels = judged(rows, category)
         raw, truth = logits[chosen, column], labels[chosen]
         platt = LogisticRegression(C=1e6).fit(raw[:, None], truth)
@@ -76,6 +70,8 @@ def calibrate(rows: list[Row], logits: np.ndarray) -> tuple[np.ndarray, np.ndarr
         own = logits[written, column]
         allowed = FLAGGED.get(category, FLAGGED_ELSEWHERE)
         flag = max(best_cut(raw, truth, 1.0), np.quantile(quiet, 1 - allowed), np.quantile(own, 1 - WRITTEN_FLAGGED))
+        if category in ("hate", "toxicity"):
+            flag = max(flag, np.quantile(logits[neutral, column], 1 - NEUTRAL_FLAGGED))
         block = max(flag, best_cut(raw, truth, 0.5), np.quantile(quiet, 1 - BLOCKED), np.quantile(own, 1 - WRITTEN_BLOCKED))
         slopes.append(slope)
         shifts.append(-slope * flag)
