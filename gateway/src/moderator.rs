@@ -2,6 +2,7 @@
 
 use atelier_core::{CategoryId, Fault, ModelRef};
 use atelier_policy::Medium;
+use atelier_proto::moderation::v1::Finding;
 use atelier_rpc::CallContext;
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -62,6 +63,8 @@ pub(crate) struct Scores {
     pub(crate) unsupported: Vec<CategoryId>,
     /// Detector windows the item was measured in.
     pub(crate) windows: u32,
+    /// Where the scores come from, in the item's own bytes.
+    pub(crate) findings: Vec<Finding>,
 }
 
 /// The score of one category.
@@ -69,11 +72,14 @@ pub(crate) struct Scores {
 pub(crate) struct Score {
     pub(crate) category: CategoryId,
     pub(crate) score: f32,
+    /// 0 to 7.
+    pub(crate) severity: u32,
     pub(crate) detector: String,
 }
 
 impl Scores {
-    /// The scores of two pieces of one content: the highest of each category.
+    /// The scores of two pieces of one content: the highest of each category. Findings are left out: each counts the bytes
+    /// of its own piece.
     pub(crate) fn join(mut self, other: Self) -> Self {
         for score in other.categories {
             match self.categories.iter_mut().find(|known| known.category == score.category) {
@@ -88,6 +94,7 @@ impl Scores {
         self.unsupported.sort_unstable();
         self.unsupported.dedup();
         self.windows += other.windows;
+        self.findings.clear();
         self
     }
 

@@ -53,13 +53,15 @@ pub(crate) fn measurement(
 
 fn scores(scores: moderation::Scores) -> Scores {
     let score = |of: moderation::CategoryScore| {
-        Some(Score { category: of.category.parse().ok()?, score: of.score, detector: of.detector })
+        let moderation::CategoryScore { category, score, detector, severity } = of;
+        Some(Score { category: category.parse().ok()?, score, severity, detector })
     };
     let unsupported = scores.unsupported_categories.iter().filter_map(|id| id.parse::<CategoryId>().ok());
     Scores {
         unsupported: unsupported.collect(),
         categories: scores.categories.into_iter().filter_map(score).collect(),
         windows: scores.windows,
+        findings: scores.findings,
     }
 }
 
@@ -69,11 +71,14 @@ pub(crate) fn scores_message(scores: Scores) -> moderation::Scores {
         category: of.category.as_str().to_owned(),
         score: of.score,
         detector: of.detector,
+        severity: of.severity,
     };
     moderation::Scores {
         categories: scores.categories.into_iter().map(score).collect(),
         unsupported_categories: names(&scores.unsupported),
         windows: scores.windows,
+        findings: scores.findings,
+        ..moderation::Scores::default()
     }
 }
 

@@ -13,8 +13,8 @@ pub(super) async fn moderate_text(
     request: Request<api::ModerateTextRequest>,
 ) -> Result<api::ModerateTextResponse, Fault> {
     let context = gateway.admit(&request, "ModerateText")?.context;
-    let api::ModerateTextRequest { items, categories } = request.into_inner();
-    let message = moderation::ModerateTextRequest { items, categories };
+    let api::ModerateTextRequest { items, categories, redact } = request.into_inner();
+    let message = moderation::ModerateTextRequest { items, categories, redact };
     let answer = gateway.moderation.client().moderate_text(context.outgoing(message)).await;
     let answer = answer.map_err(fault)?.into_inner();
     Ok(api::ModerateTextResponse { results: answer.results, models: answer.models })
@@ -25,8 +25,8 @@ pub(super) async fn moderate_image(
     request: Request<api::ModerateImageRequest>,
 ) -> Result<api::ModerateImageResponse, Fault> {
     let context = gateway.admit(&request, "ModerateImage")?.context;
-    let api::ModerateImageRequest { items, categories } = request.into_inner();
-    let message = moderation::ModerateImageRequest { items, categories };
+    let api::ModerateImageRequest { items, categories, tags, read_text } = request.into_inner();
+    let message = moderation::ModerateImageRequest { items, categories, tags, read_text };
     let answer = gateway.moderation.client().moderate_image(context.outgoing(message)).await;
     let answer = answer.map_err(fault)?.into_inner();
     Ok(api::ModerateImageResponse { results: answer.results, models: answer.models })
@@ -65,7 +65,8 @@ pub(super) async fn stream_moderate_image(
     use moderation::stream_moderate_image_response::Outcome as From;
     let context = gateway.admit(&request, "StreamModerateImage")?.context;
     let messages = whole(request.into_inner()).map(|message: api::StreamModerateImageRequest| {
-        moderation::StreamModerateImageRequest { item: message.item, categories: message.categories }
+        let api::StreamModerateImageRequest { item, categories, tags } = message;
+        moderation::StreamModerateImageRequest { item, categories, tags }
     });
     let answers = gateway.moderation.client().stream_moderate_image(context.outgoing(messages)).await;
     let answer = |answer: Result<moderation::StreamModerateImageResponse, _>| match answer {

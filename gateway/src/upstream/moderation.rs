@@ -118,17 +118,19 @@ impl Member {
             Content::Texts(texts) => {
                 let items =
                     texts.into_iter().map(|text| proto::TextItem { id: String::new(), text }).collect();
-                let request = context.outgoing(proto::ModerateTextRequest { items, categories });
+                let request =
+                    context.outgoing(proto::ModerateTextRequest { items, categories, redact: false });
                 let answer = client.moderate_text(request).await?.into_inner();
                 Ok(convert::measurement(answer.results, answer.models))
             }
             Content::Images(images) => {
                 let item = |data| {
                     let source = Some(proto::image_item::Source::Data(data));
-                    proto::ImageItem { id: String::new(), source }
+                    proto::ImageItem { source, ..proto::ImageItem::default() }
                 };
                 let items = images.into_iter().map(item).collect();
-                let request = context.outgoing(proto::ModerateImageRequest { items, categories });
+                let message = proto::ModerateImageRequest { items, categories, ..Default::default() };
+                let request = context.outgoing(message);
                 let answer = client.moderate_image(request).await?.into_inner();
                 Ok(convert::measurement(answer.results, answer.models))
             }

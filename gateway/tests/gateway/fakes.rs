@@ -263,6 +263,7 @@ impl FakeModeration {
                 category: category.as_str().to_owned(),
                 score: found.map(|(_, _, score)| *score).fold(0.01, f32::max),
                 detector: "keywords".to_owned(),
+                severity: 0,
             }
         };
         let unsupported = CategoryId::ALL.iter().copied().filter(|c| wanted(*c) && !supported.contains(c));
@@ -270,6 +271,8 @@ impl FakeModeration {
             categories: supported.into_iter().filter(|c| wanted(*c)).map(score).collect(),
             unsupported_categories: unsupported.map(|category| category.as_str().to_owned()).collect(),
             windows: 1,
+            findings: Vec::new(),
+            ..moderation::Scores::default()
         }
     }
 
@@ -280,6 +283,7 @@ impl FakeModeration {
 
 #[tonic::async_trait]
 impl ModerationService for FakeModeration {
+    type FollowTextStream = BoxStream<'static, Result<moderation::FollowTextResponse, Status>>;
     type StreamModerateTextStream =
         BoxStream<'static, Result<moderation::StreamModerateTextResponse, Status>>;
     type StreamModerateImageStream =
@@ -295,6 +299,7 @@ impl ModerationService for FakeModeration {
         let scores = |item: moderation::TextItem| moderation::ItemScores {
             scores: Some(Self::scores(&item.text, &request.categories)),
             id: item.id,
+            ..moderation::ItemScores::default()
         };
         let results = request.items.into_iter().map(scores).collect();
         Ok(Response::new(moderation::ModerateTextResponse { results, models: Self::models() }))
@@ -314,6 +319,13 @@ impl ModerationService for FakeModeration {
         Ok(Response::new(answers.boxed()))
     }
 
+    async fn follow_text(
+        &self,
+        _: Request<Streaming<moderation::FollowTextRequest>>,
+    ) -> Result<Response<Self::FollowTextStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
     /// A picture is its text here; one that is no UTF-8 can't be read.
     async fn moderate_image(
         &self,
@@ -331,6 +343,7 @@ impl ModerationService for FakeModeration {
             results.push(moderation::ItemScores {
                 id: item.id,
                 scores: Some(Self::scores(text, &request.categories)),
+                ..moderation::ItemScores::default()
             });
         }
         Ok(Response::new(moderation::ModerateImageResponse { results, models: Self::models() }))

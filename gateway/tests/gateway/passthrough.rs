@@ -62,7 +62,8 @@ async fn tokens_vectors_and_scores_are_passed_on() {
     assert_eq!((answer.embeddings.len(), answer.model.unwrap().id.as_str()), (2, "encoder"));
 
     let item = |id: &str| TextItem { id: id.to_owned(), text: "BLOCKME".to_owned() };
-    let request = ModerateTextRequest { items: vec![item("a")], categories: vec!["hate".to_owned()] };
+    let request =
+        ModerateTextRequest { items: vec![item("a")], categories: vec!["hate".to_owned()], redact: false };
     let answer = client.moderate_text(request).await.unwrap().into_inner();
     assert_eq!(answer.results[0].scores.as_ref().unwrap().categories[0].score, 0.95);
     assert_eq!(answer.models[0].id, "keywords");

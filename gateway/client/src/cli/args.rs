@@ -187,6 +187,9 @@ pub(crate) struct ModerateArgs {
     /// Category to score, by default all; may be repeated; see `atelier categories`
     #[arg(long, value_name = "ID")]
     pub(crate) category: Vec<String>,
+    /// Print each text with personal data and secrets replaced
+    #[arg(long, conflicts_with_all = ["jsonl", "image"])]
+    pub(crate) redact: bool,
 }
 
 #[derive(Debug, Args)]

@@ -11,7 +11,7 @@ use atelier_client::proto::{
         Action, Completion as WireCompletion, Finding as WireFinding, Provenance as WireProvenance, Stage,
         Verdict as WireVerdict,
     },
-    moderation::v1::{Category as WireCategory, Modality, Scores as WireScores},
+    moderation::v1::{Category as WireCategory, Finding as WirePart, Modality, Scores as WireScores},
 };
 use serde::Serialize;
 
@@ -103,6 +103,32 @@ pub(crate) struct Scores {
     pub(crate) scores: BTreeMap<String, f32>,
     pub(crate) unsupported_categories: Vec<String>,
     pub(crate) windows: u32,
+    /// Where the scores come from.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) findings: Vec<Part>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Part {
+    pub(crate) category: String,
+    pub(crate) score: f32,
+    /// Of a text; both 0 for a picture.
+    pub(crate) start_byte: u32,
+    pub(crate) end_byte: u32,
+    pub(crate) reason: String,
+    /// Of a picture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) region: Option<Region>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) time_ms: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Region {
+    pub(crate) left: u32,
+    pub(crate) top: u32,
+    pub(crate) width: u32,
+    pub(crate) height: u32,
 }
 
 #[derive(Debug, Serialize)]
@@ -110,6 +136,13 @@ pub(crate) struct Category {
     pub(crate) id: String,
     pub(crate) description: String,
     pub(crate) detectors: Vec<Detector>,
+    /// What other taxonomies call it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) openai: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) llama_guard: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) azure: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -233,20 +266,30 @@ impl From<WireCompletion> for Completion {
 
 impl From<WireScores> for Scores {
     fn from(scores: WireScores) -> Self {
-        let WireScores { categories, unsupported_categories, windows } = scores;
+        let WireScores { categories, unsupported_categories, windows, findings, .. } = scores;
         let scores = categories.into_iter().map(|score| (score.category, score.score)).collect();
-        Self { scores, unsupported_categories, windows }
+        let findings = findings.into_iter().map(Into::into).collect();
+        Self { scores, unsupported_categories, windows, findings }
+    }
+}
+
+impl From<WirePart> for Part {
+    fn from(part: WirePart) -> Self {
+        let WirePart { category, score, start_byte, end_byte, reason, region, time_ms } = part;
+        let region =
+            region.map(|at| Region { left: at.left, top: at.top, width: at.width, height: at.height });
+        Self { category, score, start_byte, end_byte, reason, region, time_ms }
     }
 }
 
 impl From<WireCategory> for Category {
     fn from(category: WireCategory) -> Self {
-        let WireCategory { id, description, detectors } = category;
+        let WireCategory { id, description, detectors, openai, llama_guard, azure } = category;
         let detectors = detectors.into_iter().map(|detector| {
             let modality = modality(detector.modality());
             Detector { model: detector.model.unwrap_or_default().into(), modality }
         });
-        Self { id, description, detectors: detectors.collect() }
+        Self { id, description, detectors: detectors.collect(), openai, llama_guard, azure }
     }
 }
 

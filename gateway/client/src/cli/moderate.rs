@@ -10,7 +10,7 @@ use atelier_client::{
     proto::{
         common::v1::ModelRef as WireModelRef,
         gateway::v1::{ModerateImageRequest, ModerateTextRequest},
-        moderation::v1::{ImageItem, ItemError, ItemScores, TextItem, image_item},
+        moderation::v1::{Finding, ImageItem, ItemError, ItemScores, TextItem, image_item},
     },
 };
 use futures::{FutureExt, StreamExt, stream};
@@ -38,6 +38,8 @@ struct ScoresDocument {
     line: Option<u64>,
     #[serde(flatten)]
     scores: Scores,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redacted_text: Option<String>,
     models: Vec<ModelRef>,
 }
 
@@ -46,13 +48,13 @@ pub(crate) async fn run(
     out: &mut Output,
     arguments: ModerateArgs,
 ) -> Result<(), CliError> {
-    let ModerateArgs { texts, image, jsonl, concurrency, category } = arguments;
+    let ModerateArgs { texts, image, jsonl, concurrency, category, redact } = arguments;
     if let Some(path) = jsonl {
         let options = BulkOptions { in_flight: concurrency.into(), categories: category };
         return bulk(connect, out, &path, options).await;
     }
     if image.is_empty() {
-        of_texts(connect, out, texts, category).await
+        of_texts(connect, out, texts, category, redact).await
     } else {
         of_images(connect, out, image, category).await
     }
@@ -63,6 +65,7 @@ async fn of_texts(
     out: &mut Output,
     texts: Vec<String>,
     categories: Vec<String>,
+    redact: bool,
 ) -> Result<(), CliError> {
     let texts = match texts.as_slice() {
         [] => vec![input::required_text(&[], "text")?],
@@ -70,7 +73,7 @@ async fn of_texts(
         _ => texts,
     };
     let items = texts.into_iter().zip(1..).map(|(text, n)| TextItem { id: n.to_string(), text }).collect();
-    let answer = connect().await?.moderate_text(ModerateTextRequest { items, categories }).await?;
+    let answer = connect().await?.moderate_text(ModerateTextRequest { items, categories, redact }).await?;
     print(out, answer.results, &answer.models)
 }
 
@@ -86,8 +89,8 @@ async fn of_images(
     for path in paths {
         let source = Some(image_item::Source::Data(input::file(&path)?.into()));
         // The path is the caller's name for it, and may be longer than the API's ids.
-        let items = vec![ImageItem { id: String::new(), source }];
-        let request = ModerateImageRequest { items, categories: categories.clone() };
+        let items = vec![ImageItem { source, ..ImageItem::default() }];
+        let request = ModerateImageRequest { items, categories: categories.clone(), ..Default::default() };
         let mut answer = client.moderate_image(request).await?;
         for result in &mut answer.results {
             result.id = path.display().to_string();
@@ -101,13 +104,24 @@ async fn of_images(
     Ok(())
 }
 
+/// Where a finding stands, in words.
+fn place(finding: &Finding) -> String {
+    let Finding { start_byte, end_byte, region, time_ms, .. } = finding;
+    let time = time_ms.map(|time| format!("at {time} ms"));
+    let region = region.map(|at| format!("{} x {} pixels from {}, {}", at.width, at.height, at.left, at.top));
+    let bytes = (end_byte > start_byte).then(|| format!("bytes {start_byte} to {end_byte}"));
+    let known: Vec<_> = [time, region, bytes].into_iter().flatten().collect();
+    if known.is_empty() { "all of it".to_owned() } else { known.join(", ") }
+}
+
 fn print(out: &mut Output, results: Vec<ItemScores>, models: &[WireModelRef]) -> Result<(), CliError> {
     let many = results.len() > 1;
-    for ItemScores { id, scores } in results {
+    for ItemScores { id, scores, redacted_text, .. } in results {
         let scores = scores.unwrap_or_default();
         if out.json {
             let models = models.iter().cloned().map(Into::into).collect();
-            out.document(&ScoresDocument { id: Some(id.into()), line: None, scores: scores.into(), models })?;
+            let (id, scores) = (Some(id.into()), scores.into());
+            out.document(&ScoresDocument { id, line: None, scores, redacted_text, models })?;
             continue;
         }
         if many {
@@ -121,6 +135,12 @@ fn print(out: &mut Output, results: Vec<ItemScores>, models: &[WireModelRef]) ->
                 .map(|score| vec![score.category, format!("{:.3}", score.score), score.detector]),
         );
         out.table(&rows)?;
+        for finding in scores.findings {
+            out.line(&format!("{}: {} ({})", place(&finding), finding.category, finding.reason))?;
+        }
+        if let Some(text) = redacted_text {
+            out.line(&format!("redacted: {text}"))?;
+        }
         if !scores.unsupported_categories.is_empty() {
             out.line(&format!("no detector for: {}", scores.unsupported_categories.join(", ")))?;
         }
@@ -186,6 +206,7 @@ async fn bulk(
                     id: key.id,
                     line: Some(key.line),
                     scores: scores.into(),
+                    redacted_text: None,
                     models,
                 })?;
                 count.add(true);

@@ -158,13 +158,19 @@ fn answer(prompt: &str, top_p: Option<f32>) -> Result<(Vec<String>, FinishReason
     }
 }
 
+fn item_scores(id: String, text: &str) -> ItemScores {
+    ItemScores { id, scores: Some(scores(text)), ..ItemScores::default() }
+}
+
 fn scores(text: &str) -> Scores {
-    let score =
-        |category: &str, score| CategoryScore { category: category.into(), score, detector: "fake".into() };
+    let score = |category: &str, score| {
+        let (category, detector) = (category.into(), "fake".into());
+        CategoryScore { category, score, detector, ..CategoryScore::default() }
+    };
     let hate = if text.contains("evil") { 0.97 } else { 0.01 };
     let mut categories = vec![score("hate", hate), score("length", text.len() as f32)];
     categories.sort_by(|a, b| b.score.total_cmp(&a.score));
-    Scores { categories, unsupported_categories: vec!["illicit".into()], windows: 1 }
+    Scores { categories, unsupported_categories: vec!["illicit".into()], windows: 1, ..Scores::default() }
 }
 
 impl Service {
@@ -380,7 +386,7 @@ impl gateway_service_server::GatewayService for Service {
         request: Request<wire::ModerateTextRequest>,
     ) -> Result<Response<wire::ModerateTextResponse>, Status> {
         let items = request.into_inner().items.into_iter();
-        let results = items.map(|item| ItemScores { scores: Some(scores(&item.text)), id: item.id });
+        let results = items.map(|item| item_scores(item.id, &item.text));
         Ok(Response::new(wire::ModerateTextResponse {
             results: results.collect(),
             models: model().into_iter().collect(),
@@ -435,7 +441,7 @@ impl gateway_service_server::GatewayService for Service {
         request: Request<wire::ModerateImageRequest>,
     ) -> Result<Response<wire::ModerateImageResponse>, Status> {
         let items = request.into_inner().items.into_iter();
-        let results = items.map(|item| ItemScores { scores: Some(scores("picture")), id: item.id });
+        let results = items.map(|item| item_scores(item.id, "picture"));
         Ok(Response::new(wire::ModerateImageResponse { results: results.collect(), models: vec![] }))
     }
 
@@ -481,8 +487,12 @@ impl gateway_service_server::GatewayService for Service {
         _: Request<wire::ListCategoriesRequest>,
     ) -> Result<Response<wire::ListCategoriesResponse>, Status> {
         let detector = Detector { model: model(), modality: Modality::Text.into() };
-        let category =
-            |id: &str, detectors| Category { id: id.into(), description: "A sentence.".into(), detectors };
+        let category = |id: &str, detectors| Category {
+            id: id.into(),
+            description: "A sentence.".into(),
+            detectors,
+            ..Category::default()
+        };
         let categories = vec![category("hate", vec![detector]), category("illicit", vec![])];
         Ok(Response::new(wire::ListCategoriesResponse { categories }))
     }
