@@ -160,6 +160,7 @@ impl text_server::TextService for ScriptedText {
 
 #[tonic::async_trait]
 impl moderation_server::ModerationService for ScriptedModeration {
+    type FollowTextStream = Answers<moderation::FollowTextResponse>;
     type StreamModerateTextStream = Answers<moderation::StreamModerateTextResponse>;
     type StreamModerateImageStream = Answers<moderation::StreamModerateImageResponse>;
 
@@ -167,20 +168,23 @@ impl moderation_server::ModerationService for ScriptedModeration {
         &self,
         request: Request<moderation::ModerateTextRequest>,
     ) -> Result<Response<moderation::ModerateTextResponse>, Status> {
-        let moderation::ModerateTextRequest { items, categories } = request.into_inner();
+        let moderation::ModerateTextRequest { items, categories, .. } = request.into_inner();
         let score = |category: &String| moderation::CategoryScore {
             category: category.clone(),
             score: 0.0,
             detector: model().id,
+            ..moderation::CategoryScore::default()
         };
         let scores = moderation::Scores {
             categories: categories.iter().map(score).collect(),
-            unsupported_categories: Vec::new(),
             windows: 1,
+            ..moderation::Scores::default()
         };
-        let results = items
-            .into_iter()
-            .map(|item| moderation::ItemScores { id: item.id, scores: Some(scores.clone()) });
+        let results = items.into_iter().map(|item| moderation::ItemScores {
+            id: item.id,
+            scores: Some(scores.clone()),
+            ..moderation::ItemScores::default()
+        });
         let answer = moderation::ModerateTextResponse { results: results.collect(), models: vec![model()] };
         Ok(Response::new(answer))
     }
@@ -196,6 +200,12 @@ impl moderation_server::ModerationService for ScriptedModeration {
         &self,
         _: Request<Streaming<moderation::StreamModerateTextRequest>>,
     ) -> Result<Response<Self::StreamModerateTextStream>, Status> {
+        unscripted()
+    }
+    async fn follow_text(
+        &self,
+        _: Request<Streaming<moderation::FollowTextRequest>>,
+    ) -> Result<Response<Self::FollowTextStream>, Status> {
         unscripted()
     }
     async fn moderate_image(

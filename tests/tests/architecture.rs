@@ -20,6 +20,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("atelier-resize", &[]),
     ("atelier-media", &["atelier-av1", "atelier-core", "atelier-resize"]),
     ("atelier-scheduler", &[]),
+    ("atelier-normalise", &[]),
+    ("atelier-likeness", &[]),
+    ("atelier-ocr", &["atelier-resize"]),
     ("atelier-pipeline", &["atelier-core", "atelier-inference", "atelier-media", "atelier-scheduler"]),
     (
         "atelier-image",
@@ -33,11 +36,22 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "atelier-scheduler",
         ],
     ),
+    ("atelier-rules", &[]),
     ("atelier-rpc", &["atelier-core", "atelier-proto"]),
     ("atelier-text", &["atelier-core", "atelier-proto", "atelier-inference", "atelier-rpc"]),
     (
         "atelier-moderation",
-        &["atelier-core", "atelier-media", "atelier-proto", "atelier-inference", "atelier-rpc"],
+        &[
+            "atelier-core",
+            "atelier-media",
+            "atelier-proto",
+            "atelier-inference",
+            "atelier-likeness",
+            "atelier-normalise",
+            "atelier-ocr",
+            "atelier-rpc",
+            "atelier-rules",
+        ],
     ),
     ("atelier-gateway", &["atelier-core", "atelier-proto", "atelier-policy", "atelier-rpc"]),
     ("atelier-client", &["atelier-proto"]),
@@ -53,12 +67,20 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("axum", &["atelier-rpc"]),
     ("opentelemetry", &["atelier-rpc"]),
     ("config", &["atelier-rpc"]),
-    ("serde-saphyr", &["atelier-policy", "atelier-rpc"]),
+    ("serde-saphyr", &["atelier-moderation", "atelier-policy", "atelier-rpc"]),
 ];
 
 /// Third-party crates that the pure crates do without.
 const IMPURE: &[&str] = &["tokio", "tonic", "ort", "axum"];
-const PURE: &[&str] = &["atelier-core", "atelier-policy", "atelier-scheduler"];
+const PURE: &[&str] = &[
+    "atelier-core",
+    "atelier-likeness",
+    "atelier-normalise",
+    "atelier-ocr",
+    "atelier-policy",
+    "atelier-rules",
+    "atelier-scheduler",
+];
 
 /// Where a `tonic::Status` may be made: everywhere else an error is a `Fault` until the edge.
 const MAKES_STATUS: &[&str] = &["services/common/rpc/", "gateway/client/", "tests/", "gateway/tests/"];

@@ -93,8 +93,12 @@ async fn pictures_that_are_none_are_named() {
     let mut sandbox = Sandbox::start().await.unwrap();
     let truncated = &include_bytes!("../../golden/moderation/images/noise.png")[..64];
     for bytes in [&b""[..], b"not a picture", truncated] {
-        let items = vec![ImageItem { id: "a".to_owned(), source: Some(Source::Data(bytes.to_vec().into())) }];
-        let request = ModerateImageRequest { items, categories: Vec::new() };
+        let items = vec![ImageItem {
+            id: "a".to_owned(),
+            source: Some(Source::Data(bytes.to_vec().into())),
+            time_ms: None,
+        }];
+        let request = ModerateImageRequest { items, ..ModerateImageRequest::default() };
         let status = sandbox.clients.gateway.moderate_image(request).await.expect_err("no picture");
         assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
         assert_eq!(fields(&status), ["items[0].data"]);

@@ -140,6 +140,6 @@ async fn check_judges_without_generating() {
         assert_ne!(answer.verdict.unwrap().action(), Action::Block, "{fine}: {:?}", answer.scores);
     }
     let scores = check("hello").await.scores.unwrap();
-    assert!(scores.unsupported_categories.contains(&"illicit".to_owned()), "unknown is said, not scored 0");
-    assert!(scores.categories.iter().all(|score| score.category != "illicit"));
+    assert!(scores.unsupported_categories.contains(&"spam".to_owned()), "unknown is said, not scored 0");
+    assert!(scores.categories.iter().all(|score| score.category != "spam"));
 }
