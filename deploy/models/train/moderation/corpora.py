@@ -162,7 +162,7 @@ def answers(wheels: Path) -> list[Row]:
     return rows
 
 
-def requests(wheels: Path) -> tuple[list[Row], list[Row]]:
+def asked(wheels: Path) -> tuple[list[Row], list[Row]]:
     """Requests for crime and attempts to talk a model out of its rules; to train on and to test on."""
 
     def of(texts: list[str], source: str, category: str) -> list[Row]:
@@ -301,15 +301,15 @@ def load(data: Path, cache: Path) -> Corpora:
     # Classes 1 and 2 give more rows than the heads gain from; the rest of class 1 and 2 is tested on.
     offensive, neither = (sample(of_class(kind), 3000, f"davidson/{kind}") for kind in (1, 2))
     hateful = sample(of_class(0), 1500, "davidson/0")
-    asked, asked_test = requests(wheels)
-    written = lambda half: [row for name in ("ordinary", "harmful", "further") for row in sentences(name, half)] + contrasts(half)  # noqa: E731
+    requests, requests_test = asked(wheels)
+    written = lambda half: [row for name in ("ordinary", "harmful", "requests") for row in sentences(name, half)] + contrasts(half)  # noqa: E731
     test = [
         *sample(cold(data, "dev"), 1500, "cold/dev"),
         *slabs(wheels, "test"),
         *neuralchemy(wheels, "test"),
         *bastion(wheels),
         *interface(wheels, "test"),
-        *asked_test,
+        *requests_test,
         *written("test"),
         *held_out(offensive[2500:] + neither[2600:] + hateful[1150:]),
     ]
@@ -319,7 +319,7 @@ def load(data: Path, cache: Path) -> Corpora:
         *written("train"),
         *toxigen(data),
         *answers(wheels),
-        *asked,
+        *requests,
         *hateful[:1150],
         *offensive[:2500],
         *neither[:2600],

@@ -1,4 +1,4 @@
-"""Embeds texts with an encoder's graph and keeps what it has embedded."""
+"""Scores texts as the moderation service does: the encoder's graph over windows of tokens, the highest score of each category."""
 
 import hashlib
 import os
@@ -11,8 +11,10 @@ import onnxruntime
 from tokenizers import Tokenizer
 
 DIMENSIONS = 384
-# Texts are cut here, which is the length of the service's windows. At 128, a sixth of OpenAI's release loses what it is labelled for.
+# Texts are cut here in training and for the figures out of fold. At 128, a sixth of OpenAI's release loses what it is labelled for.
 MAX_TOKENS = 256
+# The service's default windows and what neighbours share, special tokens and the prefix included in the first.
+WINDOW, OVERLAP = 128, 32
 # The E5 family is trained with this prefix on both sides of symmetric tasks.
 PREFIX = "query: "
 PAD = 1
@@ -27,21 +29,22 @@ def default_folder() -> Path:
 
 
 class Encoder:
-    """Text to a unit vector of 384 numbers."""
+    """Text to unit vectors of 384 numbers, one for each window."""
 
-    def __init__(self, folder: Path, cache: Path | None = None, max_tokens: int = MAX_TOKENS):
+    def __init__(self, folder: Path, cache: Path | None = None):
         self.model = folder / "model.onnx"
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self.tokenizer.no_padding()
-        self.tokenizer.enable_truncation(max_tokens)
+        self.tokenizer.no_truncation()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         self.session = onnxruntime.InferenceSession(str(self.model), options, providers=["CPUExecutionProvider"])
+        self.frame = len(self.tokenizer.encode(PREFIX).ids) - 1
         self.cache = None
         self.known: dict[bytes, np.ndarray] = {}
         if cache:
             digest = hashlib.sha256(self.model.read_bytes()).hexdigest()[:16]
-            self.cache = cache / f"embeddings-{digest}-{max_tokens}"
+            self.cache = cache / f"embeddings-{digest}"
             self.cache.mkdir(parents=True, exist_ok=True)
             for shard in sorted(self.cache.glob("*.npz")):
                 with np.load(shard) as stored:
@@ -50,10 +53,20 @@ class Encoder:
     def tokens(self, text: str) -> list[int]:
         return self.tokenizer.encode(PREFIX + text).ids
 
-    def embed(self, texts: list[str], batch: int = 16) -> np.ndarray:
-        """Embeds `texts`; what an earlier or an interrupted run has embedded is not embedded again."""
-        keys = [hashlib.sha256(text.encode("utf-8", "replace")).digest() for text in texts]
-        missing = {key: text for key, text in zip(keys, texts) if key not in self.known}
+    def windows(self, text: str) -> list[list[int]]:
+        """As `WindowShape` of the service cuts: all windows but a lone one are full, the last is moved back to the end."""
+        tokens = self.tokens(text)
+        begin, content, end = tokens[: self.frame], tokens[self.frame : -1], tokens[-1:]
+        width = WINDOW - self.frame - 1
+        starts = [0] if len(content) <= width else [*range(0, len(content) - width, width - OVERLAP), len(content) - width]
+        return [[*begin, *content[start : start + width], *end] for start in starts]
+
+    def embed(self, texts: list[str], batch: int = 16) -> tuple[np.ndarray, np.ndarray]:
+        """Embeddings of all windows of all texts, and the text that each belongs to; what an earlier or an interrupted run has
+        embedded is not embedded again."""
+        windows = [(place, window) for place, text in enumerate(texts) for window in self.windows(text)]
+        keys = [hashlib.sha256(np.array(window).tobytes()).digest() for _, window in windows]
+        missing = {key: window for key, (_, window) in zip(keys, windows) if key not in self.known}
         order = sorted(missing, key=lambda key: len(missing[key]))
         started = time.monotonic()
         for start in range(0, len(order), SHARD):
@@ -62,17 +75,25 @@ class Encoder:
             self.known.update(zip(part, vectors))
             self.keep(part, vectors)
             print(f"  embedded {start + len(part)} of {len(order)} in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
-        return np.stack([self.known[key] for key in keys]) if keys else np.zeros((0, DIMENSIONS), np.float32)
+        return np.stack([self.known[key] for key in keys]), np.array([place for place, _ in windows])
 
-    def run(self, texts: list[str]) -> np.ndarray:
-        """Embeds one batch, without the cache."""
-        rows = [self.tokens(text) for text in texts]
+    def run(self, rows: list[list[int]]) -> np.ndarray:
+        """Embeds one batch of token ids, without the cache."""
         ids = np.full((len(rows), max(map(len, rows))), PAD, np.int64)
         mask = np.zeros_like(ids)
         for at, row in enumerate(rows):
             ids[at, : len(row)] = row
             mask[at, : len(row)] = 1
         return self.session.run(["sentence_embedding"], {"input_ids": ids, "attention_mask": mask})[0]
+
+    def score(self, heads: bytes, texts: list[str]) -> np.ndarray:
+        """Scores [texts, categories]: of each category the highest of the text's windows."""
+        embeddings, places = self.embed(texts)
+        session = onnxruntime.InferenceSession(heads, providers=["CPUExecutionProvider"])
+        found = session.run(["scores"], {"embedding": embeddings})[0]
+        scores = np.zeros((len(texts), found.shape[1]), np.float32)
+        np.maximum.at(scores, places, found)
+        return scores
 
     def keep(self, keys: list[bytes], vectors: np.ndarray) -> None:
         if self.cache is None:

