@@ -82,6 +82,27 @@ pub struct ModerationConfig {
     /// decides. A text of the greatest length takes several seconds on two cores. Default: 10s.
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
+    /// In which pictures the text is read.
+    pub reading: ReadingConfig,
+}
+
+/// In which pictures the text is read: that takes half a second and more, many times as long as all else that is measured in a
+/// picture. Pictures that come with a request and pictures that are made are always read. In the others, what is measured by
+/// reading alone is unsupported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReadingConfig {
+    /// In previews. The finished picture is read in any case. Default: false.
+    pub previews: bool,
+    /// In frames of clips: the first one, and after each such time the next one. 0s: in all. Default: 1s.
+    #[serde(with = "humantime_serde")]
+    pub frame_interval: Duration,
+}
+
+impl Default for ReadingConfig {
+    fn default() -> Self {
+        Self { previews: false, frame_interval: Duration::from_secs(1) }
+    }
 }
 
 /// The rules.
@@ -208,7 +229,11 @@ impl UpstreamConfig {
 
 impl Default for ModerationConfig {
     fn default() -> Self {
-        Self { upstreams: vec![ClientConfig::to("http://127.0.0.1:50053")], timeout: Duration::from_secs(10) }
+        Self {
+            upstreams: vec![ClientConfig::to("http://127.0.0.1:50053")],
+            timeout: Duration::from_secs(10),
+            reading: ReadingConfig::default(),
+        }
     }
 }
 

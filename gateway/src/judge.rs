@@ -5,12 +5,12 @@ use std::{sync::Arc, time::Instant};
 use atelier_core::{Fault, ModelRef, Reason};
 use atelier_policy::{Medium, Outcome, Policy, Stage, Verdict};
 use atelier_rpc::CallContext;
-use bytes::Bytes;
 
 use crate::{
     audit::{Audit, Decision, Part},
+    config::ReadingConfig,
     metrics,
-    moderator::{Content, Measurement, Moderator, Scores},
+    moderator::{Asked, Content, Measurement, Moderator, Scores},
     picture::Picture,
 };
 
@@ -56,10 +56,11 @@ enum Behind {
 pub(crate) struct Judge {
     pub(crate) moderator: Arc<dyn Moderator>,
     pub(crate) audit: Audit,
+    pub(crate) reading: ReadingConfig,
 }
 
 impl Judge {
-    /// One decision about all of `content`. `everything`: measure the whole taxonomy, not only what the policy names.
+    /// One decision about all of `content`. `everything`: measure all that is usual, not only what the policy names.
     pub(crate) async fn whole(
         &self,
         call: &Call,
@@ -113,7 +114,7 @@ impl Judge {
         for picture in pictures {
             prints.push(picture.fingerprint().await?);
         }
-        let content = Content::Images(pictures.iter().map(Picture::measured).collect());
+        let content = Content::Images(pictures.iter().map(Picture::shown).collect());
         let behind = match part {
             Part::Frame => Behind::Dropped,
             Part::Picture | Part::Preview | Part::Sheet => Behind::Judged,
@@ -172,11 +173,10 @@ impl Judge {
             // Nothing to measure, or nothing it would matter for: empty measurements for an empty policy.
             return Ok(Some(Measurement { items: vec![Scores::default(); items], detectors: Vec::new() }));
         }
-        let categories =
-            if everything { Vec::new() } else { call.policy.categories(stage, medium).collect() };
+        let asked = Asked { categories: call.policy.categories(stage, medium).collect(), usual: everything };
         let from_caller = stage == Stage::Input && medium == Medium::Image;
         let since = Instant::now();
-        let measured = self.moderator.measure(&call.context, content, categories).await;
+        let measured = self.moderator.measure(&call.context, content, asked).await;
         metrics::measured(stage.as_str(), since);
         match measured {
             Ok(measurement) if measurement.items.len() == items => Ok(Some(measurement)),
@@ -258,8 +258,9 @@ fn fingerprint(content: &Content) -> (String, usize) {
     match content {
         Content::Texts(texts) => fingerprint_of(texts.iter().map(String::as_str)),
         Content::Images(images) => {
-            let bytes = images.iter().map(Bytes::len).sum();
-            (atelier_core::ContentHash::of(&images.concat()).to_string(), bytes)
+            let data: Vec<&[u8]> = images.iter().map(|image| &image.data[..]).collect();
+            let data = data.concat();
+            (atelier_core::ContentHash::of(&data).to_string(), data.len())
         }
     }
 }

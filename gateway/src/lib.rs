@@ -72,7 +72,7 @@ pub async fn serve(
         policies: Arc::clone(&policies),
         text: Arc::clone(&text),
         image: Arc::clone(&image),
-        judge: Judge { moderator: Arc::clone(&moderation) as _, audit },
+        judge: Judge { moderator: Arc::clone(&moderation) as _, audit, reading: config.moderation.reading },
         moderation: Arc::clone(&moderation),
         files: FileMemory::new(config.image.max_held_bytes),
     };

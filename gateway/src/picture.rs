@@ -5,6 +5,8 @@ use std::time::Duration;
 use atelier_core::{ContentHash, Fault};
 use bytes::Bytes;
 
+use crate::moderator::Shown;
+
 /// Bytes from which hashing would hold up an async worker: SHA-256 takes about half a millisecond for them.
 const WORTH_A_THREAD: usize = 128 << 10;
 
@@ -20,6 +22,10 @@ pub(crate) struct Picture {
     pub(crate) width: u32,
     pub(crate) height: u32,
     pub(crate) seed: u64,
+    /// When it is shown, of a clip's frame.
+    pub(crate) time_ms: Option<u64>,
+    /// Moderation doesn't read the text in it.
+    pub(crate) skip_text: bool,
 }
 
 /// How far the making of pictures is.
@@ -35,6 +41,11 @@ impl Picture {
     /// What a detector is shown.
     pub(crate) fn measured(&self) -> Bytes {
         if self.copy.is_empty() { self.data.clone() } else { self.copy.clone() }
+    }
+
+    /// The same with what moderation is to know.
+    pub(crate) fn shown(&self) -> Shown {
+        Shown { data: self.measured(), time_ms: self.time_ms, skip_text: self.skip_text }
     }
 
     /// SHA-256 in hex and length of what would leave.

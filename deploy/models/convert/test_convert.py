@@ -9,12 +9,16 @@ import tempfile
 import unittest
 import zipfile
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import onnx
+from onnx.reference import ReferenceEvaluator
 
+import blazeface_to_onnx
 import javascript
 import nsfwjs_to_onnx
+import tflite_file
 from efficientnet_to_onnx import CLASSES, FEATURES, STAGES, STEM_CHANNELS, EfficientNetGraph, labels
 from onnx_graph import Graph, TensorProto
 from quantise import BLOCK_SIZE, ZERO_POINT, Int8Blocks
@@ -303,6 +307,57 @@ class NsfwjsTest(unittest.TestCase):
     def test_weights_of_another_network_are_refused(self):
         with self.assertRaises(ValueError):
             nsfwjs_to_onnx.MobileNetGraph({**self.tensors(), "block_17_expand/kernel": np.zeros(1)}).build()
+
+
+class BlazeFaceTest(unittest.TestCase):
+    """The files of testdata are made by tiny_faces.py: a network of all operators, and what it says where it was made."""
+
+    MODEL = TESTDATA / "tiny_faces.tflite"
+
+    def converted(self, data):
+        with mock.patch.multiple(blazeface_to_onnx, SIDE=8, CELLS=16), tempfile.TemporaryDirectory() as folder:
+            network = blazeface_to_onnx.FaceGraph(tflite_file.read_model(data))
+            network.build()
+            network.save(folder)
+            return Path(folder, "model.onnx").read_bytes()
+
+    def test_the_converted_network_says_the_same(self):
+        content = self.converted(self.MODEL.read_bytes())
+        self.assertEqual(content, self.converted(self.MODEL.read_bytes()))
+        model = onnx.load_from_string(content)
+        onnx.checker.check_model(model, full_check=True)
+        with np.load(TESTDATA / "tiny_faces.npz") as expected:
+            pixels = np.concatenate([np.zeros_like(expected["pixels"]), expected["pixels"]])
+            (found,) = ReferenceEvaluator(model).run(None, {"pixels": pixels})
+            np.testing.assert_allclose(found[1:], expected["faces"], rtol=1e-4, atol=1e-4)
+            self.assertGreater(np.abs(found[0] - found[1]).max(), 0.1)
+
+    def test_weights_are_widened_and_constants_are_read(self):
+        model = tflite_file.read_model(self.MODEL.read_bytes())
+        halves = [tensor for tensor in model.tensors if tensor.name == "half"]
+        self.assertEqual({tensor.value.dtype for tensor in halves}, {np.dtype("<f2")})
+        self.assertEqual(halves[0].shape, (4, 3, 3, 3))
+        pads = next(tensor for tensor in model.tensors if tensor.name == "pads")
+        np.testing.assert_array_equal(pads.value, [[0, 0], [0, 0], [0, 0], [0, 2]])
+
+    def test_other_bytes_are_refused(self):
+        data = self.MODEL.read_bytes()
+        wrong = [b"", b"TFL3", data[:4] + b"TFL4" + data[8:], *(data[:cut] for cut in range(8, len(data), 97))]
+        for content in wrong:
+            with self.subTest(len(content)), self.assertRaises(tflite_file.Refused):
+                tflite_file.read_model(content)
+        random = np.random.default_rng(7)
+        for _ in range(500):
+            altered = bytearray(data)
+            altered[random.integers(len(data))] = random.integers(256)
+            try:
+                tflite_file.read_model(bytes(altered))
+            except tflite_file.Refused:
+                pass
+
+    def test_another_network_is_refused(self):
+        with self.assertRaises(tflite_file.Refused):
+            blazeface_to_onnx.FaceGraph(tflite_file.read_model(self.MODEL.read_bytes())).build()
 
 
 if __name__ == "__main__":

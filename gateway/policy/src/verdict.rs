@@ -31,7 +31,8 @@ pub struct Verdict {
     pub findings: Vec<Finding>,
     /// A category of the policy could not be measured and its failure mode took part in the decision.
     pub unmeasured: bool,
-    /// Categories that the policy names and no detector measures.
+    /// Categories that the policy names and no detector measures in some of the content, as what is measured by reading is not
+    /// in a picture without text. They decide nothing.
     pub unsupported: Vec<CategoryId>,
 }
 

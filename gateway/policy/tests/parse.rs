@@ -213,8 +213,11 @@ fn the_shipped_policy_is_valid() {
     let rules = Ruleset::parse(include_str!("../../../deploy/config/policy.yaml")).unwrap();
     let policy = rules.policy_of(&TenantId::default_tenant()).unwrap();
     assert_eq!(policy.on_moderation_failure(), FailureMode::FailClosed);
-    // Everything the taxonomy has is under a rule at both stages, so a new category asks for a decision here.
-    assert_eq!(policy.categories(Stage::Input, Medium::Text).len(), CategoryId::ALL.len());
+    // Everything the taxonomy has is under a rule at both stages, so a new category asks for a decision here; but for what would
+    // take one more run of a model for each text.
+    let named: Vec<_> = policy.categories(Stage::Input, Medium::Text).collect();
+    let left_out: Vec<_> = CategoryId::ALL.iter().filter(|category| !named.contains(category)).collect();
+    assert_eq!(left_out, [&CategoryId::PersonalDataName, &CategoryId::PersonalDataAddress]);
     let injection = [(CategoryId::PromptInjection, 1.0)];
     assert_eq!(policy.judge(Stage::Input, Medium::Text, &injection, CategoryId::ALL).action, Action::Block);
     assert_eq!(policy.judge(Stage::Output, Medium::Text, &injection, CategoryId::ALL).action, Action::Flag);

@@ -26,12 +26,13 @@ pub(crate) fn picture(image: proto::Image) -> Picture {
         width: image.width,
         height: image.height,
         seed: image.seed,
+        ..Picture::default()
     }
 }
 
 /// A picture as callers see it.
 pub(crate) fn image(picture: Picture) -> proto::Image {
-    let Picture { data, copy: _, format, width, height, seed } = picture;
+    let Picture { data, copy: _, format, width, height, seed, time_ms: _, skip_text: _ } = picture;
     proto::Image { data, format, width, height, seed, moderation_copy: Default::default() }
 }
 

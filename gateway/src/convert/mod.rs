@@ -62,6 +62,9 @@ fn scores(scores: moderation::Scores) -> Scores {
         categories: scores.categories.into_iter().filter_map(score).collect(),
         windows: scores.windows,
         findings: scores.findings,
+        tags: scores.tags,
+        frames: scores.frames,
+        text_truncated: scores.text_truncated,
     }
 }
 
@@ -78,6 +81,9 @@ pub(crate) fn scores_message(scores: Scores) -> moderation::Scores {
         unsupported_categories: names(&scores.unsupported),
         windows: scores.windows,
         findings: scores.findings,
+        tags: scores.tags,
+        frames: scores.frames,
+        text_truncated: scores.text_truncated,
         ..moderation::Scores::default()
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A frame that is blocked cuts the clip: the upstream call is dropped and no file leaves.
 
-use std::{collections::VecDeque, future::pending, sync::Arc};
+use std::{collections::VecDeque, future::pending, sync::Arc, time::Duration};
 
 use atelier_core::{Fault, Reason};
 use atelier_policy::{Action, Medium, Outcome, Stage, Verdict};
@@ -82,14 +82,35 @@ impl FileMemory {
     }
 }
 
+/// How a clip is shown.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Show {
+    /// The caller wants the frames themselves.
+    pub(crate) frames: bool,
+    pub(crate) frames_per_second: u32,
+}
+
+impl Show {
+    /// When a frame is shown, in milliseconds.
+    fn time_ms(self, index: u32) -> u64 {
+        u64::from(index) * 1000 / u64::from(self.frames_per_second.max(1))
+    }
+
+    /// Whether the text in a frame is read: in the first one of each interval.
+    fn is_read(self, index: u32, interval: Duration) -> bool {
+        let interval = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX).max(1);
+        let which = |index| self.time_ms(index) / interval;
+        index.checked_sub(1).is_none_or(|before| which(before) != which(index))
+    }
+}
+
 /// Moderates one clip.
 pub(crate) struct ClipFilter<E> {
     account: Account,
     memory: FileMemory,
     /// The policy has rules for made pictures.
     judges: bool,
-    /// The caller wants the frames themselves.
-    shows_frames: bool,
+    show: Show,
     upstream: Option<Pieces<E>>,
     waiting: VecDeque<Frame>,
     judging: Option<Judging>,
@@ -115,12 +136,12 @@ enum Step<E> {
 }
 
 impl<E: Send + 'static> ClipFilter<E> {
-    pub(crate) fn new(account: Account, upstream: Pieces<E>, memory: FileMemory, shows_frames: bool) -> Self {
+    pub(crate) fn new(account: Account, upstream: Pieces<E>, memory: FileMemory, show: Show) -> Self {
         Self {
             judges: account.call().policy.judges(Stage::Output, Medium::Image),
             account,
             memory,
-            shows_frames,
+            show,
             upstream: Some(upstream),
             waiting: VecDeque::new(),
             judging: None,
@@ -199,8 +220,11 @@ impl<E: Send + 'static> ClipFilter<E> {
             Piece::Frame(frame) if frame.index != self.arrived => {
                 return Err(Fault::internal("the frames of a clip are out of order"));
             }
-            Piece::Frame(frame) => {
+            Piece::Frame(mut frame) => {
                 self.arrived += 1;
+                frame.picture.time_ms = Some(self.show.time_ms(frame.index));
+                let interval = self.account.judge().reading.frame_interval;
+                frame.picture.skip_text = !self.show.is_read(frame.index, interval);
                 if self.judges { self.waiting.push_back(frame) } else { self.pass(frame) }
             }
             Piece::Chunk(chunk) => self.hold(chunk)?,
@@ -211,7 +235,7 @@ impl<E: Send + 'static> ClipFilter<E> {
 
     fn pass(&mut self, frame: Frame) {
         self.passed += 1;
-        if self.shows_frames {
+        if self.show.frames {
             self.out.push_back(Event::Frame(frame));
         }
     }
@@ -294,5 +318,23 @@ impl<E: Send + 'static> ClipFilter<E> {
         let summary = self.account.close(false).await?;
         self.out.push_back(Event::End(Box::new(End { upstream: Some(end), passed: self.passed, summary })));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_frame_of_each_interval_is_read() {
+        let read = |frames_per_second, interval| {
+            let show = Show { frames: false, frames_per_second };
+            (0..30).filter(|n| show.is_read(*n, interval)).collect::<Vec<_>>()
+        };
+        assert_eq!(read(12, Duration::from_secs(1)), [0, 12, 24]);
+        assert_eq!(read(7, Duration::from_millis(1500)), [0, 11, 21]);
+        assert_eq!(read(60, Duration::ZERO).len(), 30);
+        assert_eq!(read(1, Duration::from_secs(1)).len(), 30);
+        assert_eq!(Show { frames: true, frames_per_second: 12 }.time_ms(30), 2_500);
     }
 }

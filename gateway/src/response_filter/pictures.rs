@@ -157,7 +157,8 @@ impl<E: Send + 'static> PictureFilter<E> {
     fn judge(&mut self, previews: Vec<Picture>) -> Judging {
         let first = self.account.number(previews.len());
         let (judge, call) = (self.account.judge().clone(), Arc::clone(self.account.call()));
-        let pictures = previews.clone();
+        let skip_text = !judge.reading.previews;
+        let pictures: Vec<_> = previews.iter().map(|one| Picture { skip_text, ..one.clone() }).collect();
         let verdicts =
             async move { judge.pictures(&call, Stage::Output, Part::Preview, &pictures, first).await };
         Judging { previews, verdicts: verdicts.boxed() }

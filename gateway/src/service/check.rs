@@ -9,7 +9,11 @@ use atelier_proto::gateway::v1::{self as api, check_request::Content as Asked};
 use tonic::Request;
 
 use super::Gateway;
-use crate::{convert, moderator::Content, request_filter::renamed};
+use crate::{
+    convert,
+    moderator::{Content, Shown},
+    request_filter::renamed,
+};
 
 pub(super) async fn check(
     gateway: &Gateway,
@@ -31,7 +35,7 @@ pub(super) async fn check(
         }
         Some(Asked::Image(image)) => {
             let hash = ContentHash::of(&image);
-            ("image", Content::Images(vec![image]), hash)
+            ("image", Content::Images(vec![Shown { data: image, ..Shown::default() }]), hash)
         }
         None => return Err(Fault::invalid("content", "must be a text or an image")),
     };

@@ -86,6 +86,7 @@ impl GatewayService for Gateway {
     type GenerateVideoStream = Answers<GenerateVideoResponse>;
     type StreamEmbedStream = Answers<StreamEmbedResponse>;
     type StreamModerateTextStream = Answers<StreamModerateTextResponse>;
+    type FollowTextStream = Answers<FollowTextResponse>;
     type StreamModerateImageStream = Answers<StreamModerateImageResponse>;
 
     async fn chat(&self, request: Request<ChatRequest>) -> Result<Response<ChatResponse>, Status> {
@@ -189,6 +190,13 @@ impl GatewayService for Gateway {
         request: Request<Streaming<StreamModerateTextRequest>>,
     ) -> Result<Response<Self::StreamModerateTextStream>, Status> {
         answer!(moderation::stream_moderate_text(self, request))
+    }
+
+    async fn follow_text(
+        &self,
+        request: Request<Streaming<FollowTextRequest>>,
+    ) -> Result<Response<Self::FollowTextStream>, Status> {
+        answer!(moderation::follow_text(self, request))
     }
 
     async fn moderate_image(

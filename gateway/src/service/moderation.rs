@@ -25,8 +25,8 @@ pub(super) async fn moderate_image(
     request: Request<api::ModerateImageRequest>,
 ) -> Result<api::ModerateImageResponse, Fault> {
     let context = gateway.admit(&request, "ModerateImage")?.context;
-    let api::ModerateImageRequest { items, categories, tags, read_text } = request.into_inner();
-    let message = moderation::ModerateImageRequest { items, categories, tags, read_text };
+    let api::ModerateImageRequest { items, categories, tags, read_text, count_faces } = request.into_inner();
+    let message = moderation::ModerateImageRequest { items, categories, tags, read_text, count_faces };
     let answer = gateway.moderation.client().moderate_image(context.outgoing(message)).await;
     let answer = answer.map_err(fault)?.into_inner();
     Ok(api::ModerateImageResponse { results: answer.results, models: answer.models })
@@ -57,6 +57,25 @@ pub(super) async fn stream_moderate_text(
     Ok(answers.map_err(fault)?.into_inner().map(answer).boxed())
 }
 
+pub(super) async fn follow_text(
+    gateway: &Gateway,
+    request: Request<Streaming<api::FollowTextRequest>>,
+) -> Result<Answers<api::FollowTextResponse>, Fault> {
+    let context = gateway.admit(&request, "FollowText")?.context;
+    let messages = whole(request.into_inner()).map(|message: api::FollowTextRequest| {
+        let api::FollowTextRequest { text, flush, categories } = message;
+        moderation::FollowTextRequest { text, flush, categories }
+    });
+    let answers = gateway.moderation.client().follow_text(context.outgoing(messages)).await;
+    let answer = |answer: Result<moderation::FollowTextResponse, _>| match answer {
+        Ok(moderation::FollowTextResponse { start_byte, end_byte, scores, models }) => {
+            Ok(api::FollowTextResponse { start_byte, end_byte, scores, models })
+        }
+        Err(error) => Err(status(fault(error))),
+    };
+    Ok(answers.map_err(fault)?.into_inner().map(answer).boxed())
+}
+
 pub(super) async fn stream_moderate_image(
     gateway: &Gateway,
     request: Request<Streaming<api::StreamModerateImageRequest>>,
@@ -65,8 +84,8 @@ pub(super) async fn stream_moderate_image(
     use moderation::stream_moderate_image_response::Outcome as From;
     let context = gateway.admit(&request, "StreamModerateImage")?.context;
     let messages = whole(request.into_inner()).map(|message: api::StreamModerateImageRequest| {
-        let api::StreamModerateImageRequest { item, categories, tags } = message;
-        moderation::StreamModerateImageRequest { item, categories, tags }
+        let api::StreamModerateImageRequest { item, categories, tags, read_text, count_faces } = message;
+        moderation::StreamModerateImageRequest { item, categories, tags, read_text, count_faces }
     });
     let answers = gateway.moderation.client().stream_moderate_image(context.outgoing(messages)).await;
     let answer = |answer: Result<moderation::StreamModerateImageResponse, _>| match answer {
@@ -77,6 +96,7 @@ pub(super) async fn stream_moderate_image(
                 From::Error(error) => To::Error(error),
             }),
             models: answer.models,
+            read_text: answer.read_text,
         }),
         Err(error) => Err(status(fault(error))),
     };

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use atelier_core::{CategoryId, Fault, Reason, TenantId};
+use atelier_core::{Fault, Reason, TenantId};
 use atelier_proto::moderation::v1::{self as proto, moderation_service_client::ModerationServiceClient};
 use atelier_rpc::{CallContext, client, fault_of};
 use futures::{FutureExt, future::BoxFuture};
@@ -19,7 +19,7 @@ use crate::{
     convert,
     error::GatewayError,
     metrics,
-    moderator::{Content, Measurement, Moderator},
+    moderator::{Asked, Content, Measurement, Moderator, Shown},
     upstream::PROBE_TIMEOUT,
 };
 
@@ -110,9 +110,9 @@ impl Member {
         &self,
         context: &CallContext,
         content: Content,
-        categories: &[CategoryId],
+        asked: &Asked,
     ) -> Result<Measurement, Status> {
-        let categories = categories.iter().map(|category| category.as_str().to_owned()).collect();
+        let categories = asked.names();
         let mut client = self.client.clone();
         match content {
             Content::Texts(texts) => {
@@ -124,9 +124,9 @@ impl Member {
                 Ok(convert::measurement(answer.results, answer.models))
             }
             Content::Images(images) => {
-                let item = |data| {
+                let item = |Shown { data, time_ms, skip_text }| {
                     let source = Some(proto::image_item::Source::Data(data));
-                    proto::ImageItem { source, ..proto::ImageItem::default() }
+                    proto::ImageItem { id: String::new(), source, time_ms, skip_text }
                 };
                 let items = images.into_iter().map(item).collect();
                 let message = proto::ModerateImageRequest { items, categories, ..Default::default() };
@@ -143,7 +143,7 @@ impl Moderator for ModerationPool {
         &self,
         context: &CallContext,
         content: Content,
-        categories: Vec<CategoryId>,
+        asked: Asked,
     ) -> BoxFuture<'static, Result<Measurement, Fault>> {
         let (members, order, context) = (Arc::clone(&self.members), self.order(), context.clone());
         let tries = async move {
@@ -155,7 +155,7 @@ impl Moderator for ModerationPool {
                     pause *= 2;
                 }
                 let member = &members[at];
-                match member.measure(&context, content.clone(), &categories).await {
+                match member.measure(&context, content.clone(), &asked).await {
                     Ok(measurement) => return Ok(measurement),
                     Err(status) => last = fault_of(&status),
                 }

@@ -62,6 +62,18 @@ async fn start() -> Sandbox {
     sandbox
 }
 
+/// Twelve frames a second, as is the default.
+#[tokio::test]
+async fn frames_are_judged_with_their_times_and_one_a_second_is_read() {
+    let sandbox = start().await;
+    let frames: Vec<String> = (0..30).map(|n| format!("sea {n}")).collect();
+    sandbox.image.paint(&frames.iter().map(String::as_str).collect::<Vec<_>>());
+    film(&sandbox, walk(&["a sea", "a shore"])).await.unwrap();
+    let shown = sandbox.moderation.0.shown.lock().unwrap().clone();
+    let expected = (0..30_u64).map(|n| (Some(n * 1000 / 12), n % 12 != 0));
+    assert_eq!(shown, expected.collect::<Vec<_>>());
+}
+
 #[tokio::test]
 async fn the_file_leaves_behind_frames_that_have_all_passed() {
     let sandbox = start().await;

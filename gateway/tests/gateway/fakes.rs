@@ -224,6 +224,8 @@ pub(crate) struct Rules {
     pub(crate) texts: Mutex<Vec<String>>,
     /// All pictures that were, as far as they could be read.
     pub(crate) pictures: Mutex<Vec<String>>,
+    /// Of each of them: when it is shown in a clip, and whether the text in it is to be left unread.
+    pub(crate) shown: Mutex<Vec<(Option<u64>, bool)>>,
 }
 
 #[derive(Clone, Default)]
@@ -255,7 +257,8 @@ impl FakeModeration {
     }
 
     fn scores(text: &str, asked: &[String]) -> moderation::Scores {
-        let wanted = |category: CategoryId| asked.is_empty() || asked.iter().any(|a| a == category.as_str());
+        let named = |category: CategoryId| asked.iter().any(|a| a == category.as_str() || a == "*");
+        let wanted = |category: CategoryId| asked.is_empty() || named(category);
         let supported = [CategoryId::Hate, CategoryId::Violence];
         let score = |category: CategoryId| {
             let found = WORDS.iter().filter(|(word, of, _)| *of == category && text.contains(word));
@@ -271,7 +274,7 @@ impl FakeModeration {
             categories: supported.into_iter().filter(|c| wanted(*c)).map(score).collect(),
             unsupported_categories: unsupported.map(|category| category.as_str().to_owned()).collect(),
             windows: 1,
-            findings: Vec::new(),
+            language: "en".to_owned(),
             ..moderation::Scores::default()
         }
     }
@@ -299,6 +302,7 @@ impl ModerationService for FakeModeration {
         let scores = |item: moderation::TextItem| moderation::ItemScores {
             scores: Some(Self::scores(&item.text, &request.categories)),
             id: item.id,
+            redacted_text: request.redact.then(|| item.text.replace("@example.org", "[EMAIL]")),
             ..moderation::ItemScores::default()
         };
         let results = request.items.into_iter().map(scores).collect();
@@ -321,9 +325,17 @@ impl ModerationService for FakeModeration {
 
     async fn follow_text(
         &self,
-        _: Request<Streaming<moderation::FollowTextRequest>>,
+        request: Request<Streaming<moderation::FollowTextRequest>>,
     ) -> Result<Response<Self::FollowTextStream>, Status> {
-        Err(Status::unimplemented(""))
+        let mut end_byte = 0;
+        let answers = request.into_inner().map(move |message| {
+            let message = message?;
+            let start_byte = end_byte;
+            end_byte += message.text.len() as u64;
+            let scores = Some(Self::scores(&message.text, &message.categories));
+            Ok(moderation::FollowTextResponse { start_byte, end_byte, scores, models: Self::models() })
+        });
+        Ok(Response::new(answers.boxed()))
     }
 
     /// A picture is its text here; one that is no UTF-8 can't be read.
@@ -340,9 +352,13 @@ impl ModerationService for FakeModeration {
                 return Err(status(Fault::invalid("items[0].data", "is no picture")));
             };
             self.0.pictures.lock().unwrap().push(text.to_owned());
+            self.0.shown.lock().unwrap().push((item.time_ms, item.skip_text));
+            let tag = |n| moderation::Tag { label: format!("word {n}"), score: 0.5 };
+            let tags = (0..request.tags).map(tag).collect();
             results.push(moderation::ItemScores {
                 id: item.id,
-                scores: Some(Self::scores(text, &request.categories)),
+                scores: Some(moderation::Scores { tags, ..Self::scores(text, &request.categories) }),
+                read_text: request.read_text.then(|| text.to_owned()),
                 ..moderation::ItemScores::default()
             });
         }
@@ -354,8 +370,15 @@ impl ModerationService for FakeModeration {
         request: Request<Streaming<moderation::StreamModerateImageRequest>>,
     ) -> Result<Response<Self::StreamModerateImageStream>, Status> {
         let answers = request.into_inner().map(|message| {
-            let item = message?.item.unwrap_or_default();
-            Ok(moderation::StreamModerateImageResponse { id: item.id, outcome: None, models: Self::models() })
+            let message = message?;
+            let id = message.item.unwrap_or_default().id;
+            let read_text = message.read_text.then(|| "a sign".to_owned());
+            Ok(moderation::StreamModerateImageResponse {
+                id,
+                outcome: None,
+                models: Self::models(),
+                read_text,
+            })
         });
         Ok(Response::new(answers.boxed()))
     }

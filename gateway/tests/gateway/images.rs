@@ -185,6 +185,10 @@ async fn previews_are_judged_beside_the_work() {
     sandbox.image.paint(&["a calm sea"]);
     sandbox.image.preview(&["fog", "BLOCKME", "a shore"], Duration::from_millis(60));
     let (steps, previews, verdicts, _) = watch(&sandbox, previewed()).await.unwrap();
+    // Of previews the text is not read; of the picture it is.
+    let shown = sandbox.moderation.0.shown.lock().unwrap().clone();
+    assert!(shown.len() > 1 && shown.iter().rev().skip(1).all(|one| *one == (None, true)), "{shown:?}");
+    assert_eq!(shown.last(), Some(&(None, false)));
     assert_eq!(previews, ["fog", "a shore"]);
     assert_eq!(verdicts, [Action::Block]);
     assert!(steps.is_sorted() && steps.len() == 5, "a preview comes with the latest step: {steps:?}");

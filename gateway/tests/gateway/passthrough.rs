@@ -3,11 +3,12 @@
 use atelier_core::{ContentHash, Reason};
 use atelier_proto::{
     gateway::v1::{
-        Action, CheckRequest, DetokenizeRequest, EmbedRequest, GetModelRequest, ListCategoriesRequest,
-        ListModelsRequest, ModerateTextRequest, Stage, StreamEmbedRequest, StreamModerateTextRequest,
-        TokenizeRequest, check_request::Content, stream_moderate_text_response::Outcome,
+        Action, CheckRequest, DetokenizeRequest, EmbedRequest, FollowTextRequest, GetModelRequest,
+        ListCategoriesRequest, ListModelsRequest, ModerateImageRequest, ModerateTextRequest, Stage,
+        StreamEmbedRequest, StreamModerateImageRequest, StreamModerateTextRequest, TokenizeRequest,
+        check_request::Content, stream_moderate_text_response::Outcome,
     },
-    moderation::v1::TextItem,
+    moderation::v1::{ImageItem, TextItem, image_item},
 };
 use atelier_rpc::fault_of;
 use tonic::Code;
@@ -67,6 +68,7 @@ async fn tokens_vectors_and_scores_are_passed_on() {
     let answer = client.moderate_text(request).await.unwrap().into_inner();
     assert_eq!(answer.results[0].scores.as_ref().unwrap().categories[0].score, 0.95);
     assert_eq!(answer.models[0].id, "keywords");
+    assert_eq!(answer.results[0].redacted_text, None);
 
     let items =
         ["a", "b"].map(|id| StreamModerateTextRequest { item: Some(item(id)), categories: Vec::new() });
@@ -84,6 +86,51 @@ async fn tokens_vectors_and_scores_are_passed_on() {
         let answer = stream.message().await.unwrap().unwrap();
         assert_eq!((answer.id.as_str(), answer.model.unwrap().id.as_str()), (id, "encoder"));
     }
+}
+
+#[tokio::test]
+async fn what_is_asked_of_moderation_beside_scores_is_passed_on() {
+    let sandbox = Sandbox::start(&policy("fail_closed", "windowed", WINDOW)).await;
+    let mut client = sandbox.client.clone();
+    let item = TextItem { id: "a".to_owned(), text: "jane@example.org".to_owned() };
+    let request = ModerateTextRequest { items: vec![item], redact: true, ..Default::default() };
+    let answer = client.moderate_text(request).await.unwrap().into_inner();
+    assert_eq!(answer.results[0].redacted_text.as_deref(), Some("jane[EMAIL]"));
+    assert_eq!(answer.results[0].scores.as_ref().unwrap().language, "en");
+
+    let source = Some(image_item::Source::Data(b"a sign".to_vec().into()));
+    let items = vec![ImageItem { source, ..ImageItem::default() }];
+    let request = ModerateImageRequest { items, tags: 2, read_text: true, ..Default::default() };
+    let answer = client.moderate_image(request).await.unwrap().into_inner();
+    assert_eq!(answer.results[0].read_text.as_deref(), Some("a sign"));
+    let tags = &answer.results[0].scores.as_ref().unwrap().tags;
+    assert_eq!(tags.iter().map(|tag| tag.label.as_str()).collect::<Vec<_>>(), ["word 0", "word 1"]);
+
+    let asked = StreamModerateImageRequest { read_text: true, ..StreamModerateImageRequest::default() };
+    let pictures = futures::stream::iter([asked]);
+    let mut answers = client.stream_moderate_image(pictures).await.unwrap().into_inner();
+    let answer = answers.message().await.unwrap().unwrap();
+    assert_eq!(answer.read_text.as_deref(), Some("a sign"));
+}
+
+#[tokio::test]
+async fn a_text_is_followed_through_the_gateway() {
+    let sandbox = Sandbox::start(&policy("fail_closed", "windowed", WINDOW)).await;
+    let mut client = sandbox.client.clone();
+    let piece = |text: &str| FollowTextRequest {
+        text: text.to_owned(),
+        categories: vec!["hate".to_owned()],
+        ..FollowTextRequest::default()
+    };
+    let pieces = futures::stream::iter([piece("hello "), piece("BLOCKME")]);
+    let mut verdicts = client.follow_text(pieces).await.unwrap().into_inner();
+    for (place, score) in [((0, 6), 0.01), ((6, 13), 0.95)] {
+        let verdict = verdicts.message().await.unwrap().unwrap();
+        assert_eq!((verdict.start_byte, verdict.end_byte), place);
+        assert_eq!(verdict.scores.unwrap().categories[0].score, score);
+        assert_eq!(verdict.models[0].id, "keywords");
+    }
+    assert_eq!(verdicts.message().await.unwrap(), None);
 }
 
 #[tokio::test]

@@ -32,9 +32,9 @@ async fn main() -> anyhow::Result<()> {
         let (mut best, mut lines) = (Duration::MAX, 0);
         for _ in 0..RUNS {
             let start = Instant::now();
-            let scores = moderator.score_image(picture.clone(), asked, &call).await?;
+            let result = moderator.score_image(picture.clone(), asked, &call).await?;
             best = best.min(start.elapsed());
-            lines = scores.read_text.unwrap_or_default().lines().count();
+            lines = result.read_text.unwrap_or_default().lines().count();
         }
         println!("{path}: {:.0} ms, {lines} lines", best.as_secs_f64() * 1e3);
     }

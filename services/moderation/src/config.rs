@@ -6,7 +6,7 @@ use atelier_inference::{BatcherConfig, ModelStore, RuntimeConfig, SessionConfig}
 use atelier_rpc::{ServerConfig, TelemetryConfig};
 use serde::{Deserialize, Serialize};
 
-use crate::detector::{DetectorConfig, KINDS};
+use crate::detector::{DetectorConfig, KINDS, token_classifier::names_and_addresses};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,9 +23,10 @@ pub struct Config {
     /// Folder of the models. Default: `models` in Atelier's cache folder.
     pub models: Option<PathBuf>,
     /// The table of detectors. Default: `text-moderation-heads` for text, `nsfw-pair` and `efficientnet-lite0` for pictures,
-    /// `pp-ocrv6-rec-small` to read the text in them.
+    /// `pp-ocrv6-rec-small` to read the text in them, `blazeface-full-range` to count faces, `rampart-pii` to find
+    /// names and addresses on request.
     pub detectors: Vec<DetectorConfig>,
-    /// Pictures decoded, and long texts tokenised, at once; 0: as many as there are processors. Default: 0.
+    /// Pictures decoded, and long texts read, searched and tokenised, at once; 0: as many as there are processors. Default: 0.
     pub blocking_jobs: usize,
     /// Term lists, patterns and personal data.
     pub rules: RulesConfig,
@@ -41,7 +42,8 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RulesConfig {
-    /// The rules file. Default: none; then personal data and secrets are found, for every tenant.
+    /// The rules file, as `deploy/config/rules.yaml`. Default: none; then personal data, secrets and profanity are found, for every
+    /// tenant.
     pub file: Option<PathBuf>,
     /// How often it is looked at for changes. Default: 5 s.
     #[serde(with = "humantime_serde")]
@@ -59,7 +61,8 @@ pub struct WorksConfig {
     pub max_tenants: usize,
     /// Works. Default: 10,000.
     pub max_works: usize,
-    /// Pictures of all works; some 300 bytes each. Default: 20,000.
+    /// Pictures of all works; 11 KB each where the table has a detector that gives vectors (`image-tags`), else some 600 bytes.
+    /// Default: 20,000.
     pub max_pictures: usize,
     /// Fingerprints of text of all works; some 34 bytes and two or three words each. Default: 1,000,000.
     pub max_text_fingerprints: usize,
@@ -83,11 +86,14 @@ pub struct TextConfig {
     pub step_bytes: usize,
     /// Bytes before them that are judged again. What is no longer than this is always seen whole. Default: 128.
     pub overlap_bytes: usize,
-    /// Windows that one run of the graphs holds; a larger batch is sorted by length and run in parts. Default: 1. The 8-bit
-    /// products of a run share one scale, so with more a score would depend a little on what else is being measured; and on
-    /// a processor longer runs save less than their padding costs. On a GPU make it as large as a batch.
-    pub max_run_windows: usize,
-    /// How runs are batched.
+    /// How long nothing more must come of a growing text before a flush of less than a step is judged. A flush without more text
+    /// behind it is answered this much later; a caller who flushes every token, and writes them faster than this, pays for
+    /// whole steps only. 0: as soon as nothing more is there, whatever it costs. Default: 100 ms.
+    #[serde(with = "humantime_serde")]
+    pub flush_wait: Duration,
+    /// How windows are batched. `max_batch_items` is the windows of one run. Default: 1. On a processor more are hardly faster,
+    /// each waits for all, and the 8-bit products of a run share one scale, so that a score would depend a little on what
+    /// else is being measured. On a GPU set it to 32 or so; windows in one run differ in length by a few tokens only.
     pub batch: BatcherConfig,
 }
 
@@ -102,8 +108,8 @@ pub struct ImageConfig {
     pub instances: usize,
     /// Pictures of one call (batch or stream) that are held in memory at once. Default: 16.
     pub max_in_flight: usize,
-    /// Frames of a moving picture that are measured, at most: half of them spread over time, half where it changes most.
-    /// Default: 16.
+    /// Frames of a moving picture that are measured, at most: half of them spread over time, whatever they show, half where it
+    /// changes most. While it is decoded each takes up to 3 MB. Default: 16.
     pub clip_frames: usize,
     /// How runs are batched. A picture counts as one token.
     pub batch: BatcherConfig,
@@ -118,11 +124,17 @@ pub struct OcrConfig {
     /// Longest side, in pixels, of what lines are looked for in; larger pictures are shrunk to it. The time grows with its
     /// square, and letters below 8 pixels in it are missed. At most 2,000. Default: 1280.
     pub max_side: u32,
-    /// Lines of a picture that are read; of more the largest. One as long as a screen is wide takes 0.4 s on one thread.
-    /// Default: 100.
+    /// Lines of a picture that are read, at most. Of more, and of what `max_columns` leaves no room for, the largest are read, and
+    /// `text_truncated` is set. Default: 100.
     pub max_lines: usize,
-    /// Pictures that are held while they are read, by all calls together, up to 20 MB each. Default: 8.
+    /// Columns of all lines of a picture together, as they are read: 48 pixels high. A thousand take 0.1 s on one thread; a screen
+    /// full of text has 100,000. Default: 30,000.
+    pub max_columns: usize,
+    /// Pictures that are read at once, by all calls together. Default: 8.
     pub max_in_flight: usize,
+    /// Memory of the pictures that are or wait to be read, in bytes: up to 12 MB each, usually 3. One that finds no room is
+    /// refused with RESOURCE_EXHAUSTED. Default: 512 MiB.
+    pub queue_bytes: usize,
 }
 
 impl Config {
@@ -144,9 +156,16 @@ impl Config {
 
 impl Default for Config {
     fn default() -> Self {
-        let models = ["text-moderation-heads", "nsfw-pair", "efficientnet-lite0", "pp-ocrv6-rec-small"];
+        let models = [
+            "text-moderation-heads",
+            "nsfw-pair",
+            "efficientnet-lite0",
+            "pp-ocrv6-rec-small",
+            "blazeface-full-range",
+        ];
         let table = KINDS.iter().zip(models);
-        let detectors = table.into_iter().filter_map(|(kind, model)| DetectorConfig::new(kind, model).ok());
+        let detectors = table.into_iter().map(|(kind, model)| DetectorConfig::new(kind, model));
+        let detectors = detectors.chain([names_and_addresses()]).filter_map(Result::ok);
         Self {
             server: ServerConfig {
                 listen: SocketAddr::from(([127, 0, 0, 1], 50053)),
@@ -194,8 +213,8 @@ impl Default for TextConfig {
             max_in_flight: 64,
             step_bytes: 384,
             overlap_bytes: 128,
-            max_run_windows: 1,
-            batch: BatcherConfig::default(),
+            flush_wait: Duration::from_millis(100),
+            batch: BatcherConfig { max_batch_items: 1, ..BatcherConfig::default() },
         }
     }
 }
@@ -216,7 +235,7 @@ impl Default for ImageConfig {
 
 impl Default for OcrConfig {
     fn default() -> Self {
-        Self { max_side: 1280, max_lines: 100, max_in_flight: 8 }
+        Self { max_side: 1280, max_lines: 100, max_columns: 30_000, max_in_flight: 8, queue_bytes: 512 << 20 }
     }
 }
 
@@ -230,7 +249,7 @@ mod tests {
         let read: Config = serde_json::from_value(written).unwrap();
         assert_eq!(read, Config::default());
         let kinds: Vec<_> = read.detectors.iter().map(|detector| detector.kind.as_str()).collect();
-        assert_eq!(kinds, ["text-heads", "combined", "image-tags", "ocr"]);
+        assert_eq!(kinds, ["text-heads", "combined", "image-tags", "ocr", "faces", "token-classifier"]);
     }
 
     #[test]

@@ -12,20 +12,22 @@ use atelier_proto::{common::v1 as common, moderation::v1 as api};
 use crate::{
     categories::CategorySet,
     follow::{Piece, Verdict},
-    moderator::{Modality, Picture},
-    scores::{Scores, severity},
+    moderator::{Modality, Picture, TextInPicture},
+    scores::Scores,
 };
 
-/// The categories a request names; none named: all of the taxonomy.
-pub(crate) fn categories(names: &[String]) -> Result<CategorySet, Fault> {
-    if names.is_empty() {
-        return Ok(CategorySet::all());
-    }
-    let parsed = names.iter().enumerate().map(|(n, name)| {
+/// Among the categories of a request: all that is usual.
+const USUAL: &str = "*";
+
+/// The categories a request names; none named: what is measured usually.
+pub(crate) fn categories(names: &[String], usual: CategorySet) -> Result<CategorySet, Fault> {
+    let parsed = names.iter().enumerate().filter(|(_, name)| *name != USUAL).map(|(n, name)| {
         name.parse::<CategoryId>()
             .map_err(|error| Fault::invalid(format!("categories[{n}]"), error.to_string()))
     });
-    parsed.collect()
+    let named: CategorySet = parsed.collect::<Result<_, _>>()?;
+    let all = names.is_empty() || names.iter().any(|name| name == USUAL);
+    Ok(if all { named.union(usual) } else { named })
 }
 
 /// The number of items of a batch.
@@ -72,22 +74,35 @@ pub(crate) fn verdict(verdict: Verdict, models: Vec<common::ModelRef>) -> api::F
     }
 }
 
-/// The number of tags that a request asks for.
-pub(crate) fn tags(asked: u32) -> Result<usize, Fault> {
-    if asked <= MAX_TAGS {
-        return Ok(asked as usize);
+/// What a request wants of pictures besides scores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub(crate) tags: usize,
+    pub(crate) read_text: bool,
+    pub(crate) faces: bool,
+}
+
+/// What a request wants with so many tags.
+pub(crate) fn wanted(tags: u32, read_text: bool) -> Result<Wanted, Fault> {
+    if tags <= MAX_TAGS {
+        return Ok(Wanted { tags: tags as usize, read_text, faces: false });
     }
-    Err(Fault::invalid("tags", format!("must be at most {MAX_TAGS}, is {asked}")))
+    Err(Fault::invalid("tags", format!("must be at most {MAX_TAGS}, is {tags}")))
 }
 
 /// A picture item at this place of the request; what is in the picture is checked when it is decoded.
-pub(crate) fn picture(item: api::ImageItem, at: impl Display, tags: usize) -> Result<Picture, Fault> {
+pub(crate) fn picture(item: api::ImageItem, at: impl Display, wanted: Wanted) -> Result<Picture, Fault> {
     check_id(&item.id, &at)?;
     let Some(api::image_item::Source::Data(data)) = item.source else {
         return Err(Fault::invalid(format!("{at}.data"), "is required"));
     };
     at_most(data.len(), MAX_IMAGE_BYTES, || format!("{at}.data"))?;
-    Ok(Picture { data, time_ms: item.time_ms, tags })
+    let text = match (item.skip_text, wanted.read_text) {
+        (true, _) => TextInPicture::Skipped,
+        (false, true) => TextInPicture::Read,
+        (false, false) => TextInPicture::Measured,
+    };
+    Ok(Picture { data, time_ms: item.time_ms, tags: wanted.tags, faces: wanted.faces, text })
 }
 
 fn check_id(id: &str, at: &impl Display) -> Result<(), Fault> {
@@ -106,7 +121,7 @@ pub(crate) fn scores(scores: Scores) -> api::Scores {
         category: score.category.to_string(),
         score: score.score,
         detector: score.detector.to_string(),
-        severity: severity(score.score),
+        severity: score.category.severity(score.score),
     };
     let finding = |finding: crate::scores::Finding| api::Finding {
         category: finding.category.to_string(),
@@ -118,13 +133,22 @@ pub(crate) fn scores(scores: Scores) -> api::Scores {
         time_ms: finding.time_ms,
     };
     let tag = |tag: crate::scores::Tag| api::Tag { label: tag.label.to_string(), score: tag.score };
+    let face = |face: crate::scores::Face| api::Face {
+        region: Some(region(face.region)),
+        score: face.score,
+        time_ms: face.time_ms,
+    };
+    let faces = |faces: Vec<crate::scores::Face>| api::Faces { faces: faces.into_iter().map(face).collect() };
     api::Scores {
         categories: scores.categories.into_iter().map(category).collect(),
         unsupported_categories: scores.unsupported.iter().map(|category| category.to_string()).collect(),
         windows: scores.windows,
         findings: scores.findings.into_iter().map(finding).collect(),
         tags: scores.tags.into_iter().map(tag).collect(),
+        faces: scores.faces.map(faces),
         frames: scores.frames,
+        text_truncated: scores.text_truncated,
+        language: scores.language.to_owned(),
     }
 }
 
@@ -140,6 +164,7 @@ pub(crate) fn detector((modality, named): (Modality, ModelRef)) -> api::Detector
     let modality = match modality {
         Modality::Text => api::Modality::Text,
         Modality::Image => api::Modality::Image,
+        Modality::TextInImage => api::Modality::TextInImage,
     };
     api::Detector { model: Some(model(named)), modality: modality.into() }
 }
@@ -174,12 +199,12 @@ mod tests {
     #[test]
     fn categories_are_named_where_they_are_wrong() {
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        assert_eq!(categories(&[]).unwrap(), CategorySet::all());
-        assert_eq!(
-            categories(&names(&["hate", "hate"])).unwrap().iter().collect::<Vec<_>>(),
-            [CategoryId::Hate]
-        );
-        assert_eq!(field(categories(&names(&["hate", "no", "none"])).unwrap_err()), "categories[1]");
+        let usual: CategorySet = [CategoryId::Spam].into_iter().collect();
+        let of = |named: &[&str]| categories(&names(named), usual).map(|set| set.iter().collect::<Vec<_>>());
+        assert_eq!(of(&[]).unwrap(), [CategoryId::Spam]);
+        assert_eq!(of(&["hate", "hate"]).unwrap(), [CategoryId::Hate]);
+        assert_eq!(of(&["hate", "*"]).unwrap(), [CategoryId::Hate, CategoryId::Spam]);
+        assert_eq!(field(of(&["hate", "no", "none"]).unwrap_err()), "categories[1]");
     }
 
     #[test]
@@ -189,11 +214,23 @@ mod tests {
         assert_eq!(field(check_text(&text(0, MAX_TEXT_BYTES + 1), "items[7]").unwrap_err()), "items[7].text");
         assert_eq!(field(check_text(&text(MAX_ITEM_ID_BYTES + 1, 0), "item").unwrap_err()), "item.id");
         let item = |source| api::ImageItem { source, ..api::ImageItem::default() };
-        assert_eq!(field(picture(item(None), "items[0]", 0).unwrap_err()), "items[0].data");
+        assert_eq!(field(picture(item(None), "items[0]", Wanted::default()).unwrap_err()), "items[0].data");
         let huge = api::image_item::Source::Data(vec![0; MAX_IMAGE_BYTES + 1].into());
-        assert_eq!(field(picture(item(Some(huge)), "item", 0).unwrap_err()), "item.data");
-        assert_eq!(tags(MAX_TAGS).unwrap(), MAX_TAGS as usize);
-        assert_eq!(field(tags(MAX_TAGS + 1).unwrap_err()), "tags");
+        assert_eq!(field(picture(item(Some(huge)), "item", Wanted::default()).unwrap_err()), "item.data");
+        assert_eq!(
+            wanted(MAX_TAGS, true).unwrap(),
+            Wanted { tags: MAX_TAGS as usize, read_text: true, faces: false }
+        );
+        assert_eq!(field(wanted(MAX_TAGS + 1, false).unwrap_err()), "tags");
+        for (skip_text, read_text, text) in [
+            (true, true, TextInPicture::Skipped),
+            (false, true, TextInPicture::Read),
+            (false, false, TextInPicture::Measured),
+        ] {
+            let source = Some(api::image_item::Source::Data(vec![0].into()));
+            let item = api::ImageItem { skip_text, ..item(source) };
+            assert_eq!(picture(item, "item", Wanted { read_text, ..Wanted::default() }).unwrap().text, text);
+        }
         assert_eq!(field(batch_size(0, 5).unwrap_err()), "items");
         assert_eq!(field(batch_size(6, 5).unwrap_err()), "items");
     }

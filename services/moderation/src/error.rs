@@ -6,6 +6,7 @@ use atelier_core::{Fault, ModelId, Reason};
 use atelier_inference::InferenceError;
 use atelier_likeness::LikenessError;
 use atelier_media::{MediaError, PictureError};
+use atelier_normalise::TooMuchHidden;
 use atelier_ocr::OcrError;
 use atelier_rpc::WorkError;
 use tokio::task::JoinError;
@@ -29,6 +30,17 @@ pub enum ModerationError {
     /// The bytes are no picture that may be decoded.
     #[error(transparent)]
     Picture(#[from] PictureError),
+    /// A text that grows too much when its ligatures are written out.
+    #[error("has {bytes} bytes when ligatures are written out, at most {limit}")]
+    WrittenOut {
+        /// How long it gets.
+        bytes: usize,
+        /// How long it may get.
+        limit: usize,
+    },
+    /// A text that hides too much in encodings.
+    #[error(transparent)]
+    Hidden(#[from] TooMuchHidden),
     /// A decoded picture can't be resized.
     #[error(transparent)]
     Resize(MediaError),
@@ -75,10 +87,15 @@ pub enum ModerationError {
 }
 
 impl ModerationError {
-    /// The error as a caller of the service sees it; `item` is the item's path in the request, e.g. `items[3]`.
+    /// The error as a caller of the service sees it; `item` is the item's path in the request, e.g. `items[3]`; empty
+    /// for the request itself.
     #[must_use]
     pub fn into_fault(self, item: &str) -> Fault {
         match self {
+            Self::WrittenOut { .. } | Self::Hidden(_) => {
+                let field = if item.is_empty() { "text".to_owned() } else { format!("{item}.text") };
+                Fault::invalid(field, self.to_string())
+            }
             Self::Picture(error) => Fault::invalid(format!("{item}.data"), error.to_string()),
             Self::Flat => Fault::invalid(format!("{item}.data"), self.to_string()),
             Self::Inference(error) => error.into(),

@@ -1,12 +1,21 @@
 //! Judging a text while it is being written.
 //!
+//! A part is judged when it holds a step of new text, which keeps what is read twice a small share of the whole. A caller who
+//! flushes less than that has its verdict when it has written nothing more for [`Pace::flush_wait`]: the price is that much
+//! delay, and without it each flush would cost a run over the overlap.
+//!
 //! What arrives while a part is being judged waits and is judged with the next one: a stream that is faster than the models
-//! gets longer parts, which run as one batch. A caller who is much faster is not read from until there is room.
+//! gets longer parts, whose windows wait for the models together. A caller who is much faster is not read from until there is room.
 
-use std::{ops::Range, sync::Arc, time::Instant};
+use std::{
+    ops::Range,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use atelier_core::Fault;
 use futures::{Stream, StreamExt};
+use tokio::time::timeout;
 
 use crate::{
     call::Call,
@@ -25,7 +34,7 @@ const MOST_PENDING_BYTES: usize = 64 << 10;
 pub struct Piece {
     /// What comes next.
     pub text: String,
-    /// All that has come is to be judged now.
+    /// All that has come is to be judged as soon as there is a step of it or nothing more comes for a while.
     pub flush: bool,
 }
 
@@ -37,6 +46,15 @@ pub struct Verdict {
     /// Its scores. Places of findings count from the beginning of the whole text; those that lay whole in an earlier part are
     /// not told again.
     pub scores: Scores,
+}
+
+/// When parts are judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// How much of the text makes a part.
+    pub steps: Steps,
+    /// How long nothing more must come before a flush of less than a step is judged.
+    pub flush_wait: Duration,
 }
 
 /// What is measured, and for whom.
@@ -54,18 +72,27 @@ struct Following<S> {
     follower: Follower,
     /// `None` at the end of the text.
     pieces: Option<S>,
+    /// Why the text ended before its end: told when all that came before is judged.
+    failed: Option<Fault>,
     growing: Growing,
+    flush_wait: Duration,
 }
 
 impl Follower {
     /// The verdicts on a text that arrives in pieces, in order; the last one reaches to the text's end. Ends with the first
-    /// error, of the pieces or of a detector.
+    /// error of a detector, or with that of a piece when all before it is judged.
     pub fn follow(
         self,
         pieces: impl Stream<Item = Result<Piece, Fault>> + Unpin,
-        steps: Steps,
+        pace: Pace,
     ) -> impl Stream<Item = Result<Verdict, Fault>> {
-        let following = Following { follower: self, pieces: Some(pieces), growing: Growing::new(steps) };
+        let following = Following {
+            follower: self,
+            pieces: Some(pieces),
+            failed: None,
+            growing: Growing::new(pace.steps),
+            flush_wait: pace.flush_wait,
+        };
         futures::stream::try_unfold(following, |mut following| async move {
             Ok(following.next().await?.map(|verdict| (verdict, following)))
         })
@@ -74,7 +101,7 @@ impl Follower {
     async fn judge(&self, part: &Part) -> Result<Verdict, Fault> {
         let started = Instant::now();
         let scores = self.moderator.score_text(&part.text, self.asked, &self.call).await;
-        let scores = scores.map_err(|error| error.into_fault("text"));
+        let scores = scores.map_err(|error| error.into_fault(""));
         metrics::item(Modality::Text, started, scores.as_ref().map_err(Fault::reason));
         let mut scores = scores?;
         let before = usize::try_from(part.place.start).unwrap_or(usize::MAX);
@@ -93,22 +120,32 @@ impl<S: Stream<Item = Result<Piece, Fault>> + Unpin> Following<S> {
             if let Some(part) = self.growing.part() {
                 return self.judge_and_read(part).await.map(Some);
             }
-            let Some(pieces) = &mut self.pieces else { return Ok(None) };
-            let piece = pieces.next().await.transpose()?;
-            self.take(piece);
+            let Some(pieces) = &mut self.pieces else { return self.failed.take().map_or(Ok(None), Err) };
+            let piece = match self.growing.is_flushed() {
+                true => timeout(self.flush_wait, pieces.next()).await,
+                false => Ok(pieces.next().await),
+            };
+            match piece {
+                Ok(piece) => self.take(piece),
+                Err(_) => self.growing.pause(),
+            }
         }
     }
 
-    fn take(&mut self, piece: Option<Piece>) {
+    fn take(&mut self, piece: Option<Result<Piece, Fault>>) {
         match piece {
-            Some(piece) => {
+            Some(Ok(piece)) => {
                 self.growing.push(&piece.text);
                 if piece.flush {
                     self.growing.flush();
                 }
             }
+            Some(Err(fault)) => {
+                self.failed = Some(fault);
+                self.take(None);
+            }
             None => {
-                self.growing.flush();
+                self.growing.end();
                 self.pieces = None;
             }
         }
@@ -126,7 +163,6 @@ impl<S: Stream<Item = Result<Piece, Fault>> + Unpin> Following<S> {
             tokio::select! {
                 verdict = &mut judging => return verdict,
                 piece = pieces.next() => {
-                    let piece = piece.transpose()?;
                     self.take(piece);
                 }
             }

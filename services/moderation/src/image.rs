@@ -1,5 +1,7 @@
 //! The pixels that a classifier reads.
 
+use std::borrow::Cow;
+
 use atelier_media::{Filter, MediaError, resize_rgb};
 use image::RgbImage;
 
@@ -75,6 +77,20 @@ impl Preparation {
     }
 }
 
+/// A picture of at most so many pixels: itself, or as much smaller as need be.
+///
+/// # Errors
+/// The resizer refused, which no picture with at least one pixel is known to cause.
+pub fn at_most(picture: &RgbImage, pixels: u32) -> Result<Cow<'_, RgbImage>, MediaError> {
+    let (width, height) = picture.dimensions();
+    let shrink = (f64::from(pixels) / (f64::from(width) * f64::from(height))).sqrt();
+    if shrink >= 1.0 {
+        return Ok(Cow::Borrowed(picture));
+    }
+    let side = |side: u32| ((f64::from(side) * shrink) as u32).clamp(1, pixels);
+    Ok(Cow::Owned(resize_rgb(picture, side(width), side(height), Filter::Bilinear)?))
+}
+
 /// Longest side of a resized picture, in pixels: a strip of one by a thousand would grow without bound.
 const MAX_SIDE: u64 = 8192;
 
@@ -130,6 +146,14 @@ mod tests {
         for (width, height) in [(1, 1), (1, 3_000), (3_000, 1), (256, 256)] {
             assert!(OPEN_NSFW.apply(&pattern(width, height)).is_ok(), "{width} x {height}");
         }
+    }
+
+    #[test]
+    fn large_pictures_become_small_ones_of_their_shape() {
+        let sides = |width, height| at_most(&pattern(width, height), 10_000).unwrap().dimensions();
+        assert_eq!((sides(100, 100), sides(3, 5)), ((100, 100), (3, 5)));
+        assert_eq!((sides(400, 100), sides(100, 400)), ((200, 50), (50, 200)));
+        assert_eq!((sides(20_000, 1), sides(1, 30_000)), ((10_000, 1), (1, 10_000)));
     }
 
     #[test]

@@ -33,15 +33,15 @@ use atelier_media::DecodePool;
 use atelier_proto::moderation::v1::{
     moderation_service_server::ModerationServiceServer, similarity_service_server::SimilarityServiceServer,
 };
-use atelier_rpc::{Listeners, Server};
+use atelier_rpc::{Listeners, Server, Workers};
 use tokio_util::task::AbortOnDropHandle;
 
 pub use config::Config;
 pub use error::ModerationError;
 
 use crate::{
-    detector::Loader,
-    moderator::{FrameReader, Moderator},
+    detector::{Detector, Loader},
+    moderator::{Moderator, Readers},
     rules::RuleStore,
     service::Service,
     works::Works,
@@ -65,7 +65,7 @@ pub async fn serve(
     let _watching = AbortOnDropHandle::new(tokio::spawn(watching));
 
     let service = Service::new(Arc::clone(&moderator), &config);
-    let similarity = works::Service::new(Arc::clone(moderator.works()), &config);
+    let similarity = works::Similarity::new(Arc::clone(moderator.works()), &config);
     let server = Server::builder("atelier-moderation", &config.server)
         .service(atelier_rpc::limited!(ModerationServiceServer::new(service), &config.server))
         .service(atelier_rpc::limited!(SimilarityServiceServer::new(similarity), &config.server));
@@ -90,6 +90,9 @@ pub fn load(config: &Config) -> Result<Moderator, ModerationError> {
     let detectors = Loader { runtime: &runtime, store: &store, config }.open_all()?;
     let rules = Arc::new(RuleStore::open(config.rules.file.clone())?);
     let pool = DecodePool::new(config.blocking_jobs(), config.image.decode_memory_bytes);
-    let works = Arc::new(Works::open(&config.works, pool.clone(), config.blocking_jobs)?);
-    Moderator::new(detectors, rules, works, FrameReader { pool, most: config.image.clip_frames })
+    let embedder = detectors.iter().find_map(Detector::embedder);
+    let works = Arc::new(Works::open(&config.works, pool.clone(), config.blocking_jobs, embedder)?);
+    let texts = Workers::new(config.blocking_jobs);
+    let readers = Readers { texts, pool, most: config.image.clip_frames };
+    Moderator::new(detectors, rules, works, readers)
 }

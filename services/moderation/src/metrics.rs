@@ -23,6 +23,7 @@ pub(crate) fn item(modality: Modality, started: Instant, outcome: Result<&Scores
     let label = match modality {
         Modality::Text => "text",
         Modality::Image => "image",
+        Modality::TextInImage => "text-in-image",
     };
     let code = match outcome {
         Ok(scores) => {

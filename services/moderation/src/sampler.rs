@@ -1,8 +1,11 @@
 //! Which frames of a moving picture are measured.
 //!
 //! Half of the places go to frames spread over time, half to those that differ most from the other ones kept: a scene of
-//! seconds has its share, and a flash of one frame is not missed. Frames come one after another and how many there will be
+//! seconds has its share whatever the rest shows, so frames of high contrast strewn in can't push it out, and a flash of one
+//! frame is not missed among frames that are alike. Frames come one after another and how many there will be
 //! is not known, so what is kept is thinned as it grows; memory holds no more frames than there are places.
+
+use std::convert::Infallible;
 
 use atelier_media::{Filter, MediaError, resize_rgb};
 use image::RgbImage;
@@ -11,6 +14,9 @@ use image::RgbImage;
 const SIDE: u32 = 16;
 /// Of 255: two frames whose sketches differ by less show the same, as far as noise of coding lets one tell.
 const LEAST_CHANGE: f32 = 2.0;
+
+/// Levels of red, green or blue between two cells of one colour.
+const ONE_COLOUR: u8 = 12;
 
 /// A frame's colours on a coarse grid, by which frames are compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +29,15 @@ impl Sketch {
     /// The resizer refused, which no picture with at least one pixel is known to cause.
     pub fn of(picture: &RgbImage) -> Result<Self, MediaError> {
         Ok(Self(resize_rgb(picture, SIDE, SIDE, Filter::Bilinear)?.into_raw()))
+    }
+
+    /// How much of the picture has one colour, 0 to 1: the share of cells within [`ONE_COLOUR`] of the cell that most are near to.
+    #[must_use]
+    pub fn ground(&self) -> f32 {
+        let (cells, _) = self.0.as_chunks::<3>();
+        let near = |a: &[u8; 3], b: &[u8; 3]| a.iter().zip(b).all(|(a, b)| a.abs_diff(*b) <= ONE_COLOUR);
+        let most = cells.iter().map(|one| cells.iter().filter(|other| near(one, other)).count()).max();
+        most.unwrap_or(0) as f32 / cells.len().max(1) as f32
     }
 
     /// Root of the mean square difference of all values, 0 to 255. A change in a part of the picture counts for more than in
@@ -41,7 +56,26 @@ pub struct Sample<T> {
     pub time_ms: u64,
     /// What is kept of it.
     pub content: T,
-    sketch: Sketch,
+    /// What it looks like.
+    pub sketch: Sketch,
+}
+
+impl<T> Sample<T> {
+    /// The same frame, with something else kept of it.
+    #[must_use]
+    pub fn with<U>(&self, content: U) -> Sample<U> {
+        Sample { time_ms: self.time_ms, content, sketch: self.sketch.clone() }
+    }
+}
+
+/// At most so many of the samples, chosen among them as they were among the frames.
+#[must_use]
+pub fn chosen<T>(samples: Vec<Sample<T>>, places: usize) -> Vec<Sample<T>> {
+    let mut sampler = Sampler::new(places);
+    for Sample { time_ms, content, sketch } in samples {
+        let Ok(()) = sampler.offer(time_ms, sketch, || Ok::<_, Infallible>(content));
+    }
+    sampler.into_samples()
 }
 
 /// Chooses among frames as they come.
@@ -152,8 +186,6 @@ impl<T> Sampler<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -223,6 +255,31 @@ mod tests {
     fn every_frame_of_a_short_clip_is_kept() {
         let kept = sampled(16, (0..8).map(|n| (n * 100, plain(0, 0))));
         assert_eq!(kept.iter().map(|sample| sample.content).collect::<Vec<_>>(), (0..8).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn decoys_push_out_no_scene() {
+        // A scene of a third of the time, and before and after it frames that each differ as much as can be from all others.
+        let decoy = |n: usize| {
+            Sketch((0..CELLS).map(|cell| if cell >> (n % 9) & 1 == 0 { 0 } else { 255 }).collect())
+        };
+        let frames = (0..300_usize).map(|n| {
+            let shown = if (100..200).contains(&n) { plain(90, 1) } else { decoy(n) };
+            (n as u64 * 40, shown)
+        });
+        let kept = sampled(16, frames);
+        assert!(kept.iter().filter(|sample| (100..200).contains(&sample.content)).count() >= 2);
+        let few = chosen(kept, 4);
+        assert!((2..=4).contains(&few.len()) && few[0].content == 0);
+    }
+
+    #[test]
+    fn one_colour_shows_in_the_sketch() {
+        let white = RgbImage::from_pixel(64, 64, image::Rgb([250; 3]));
+        assert_eq!(Sketch::of(&white).unwrap().ground(), 1.0);
+        let half =
+            RgbImage::from_fn(64, 64, |x, y| image::Rgb([if x < 32 { 250 } else { (x * 4 + y) as u8 }; 3]));
+        assert!((0.4..0.7).contains(&Sketch::of(&half).unwrap().ground()));
     }
 
     #[test]

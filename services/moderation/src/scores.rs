@@ -4,7 +4,7 @@
 //! worst part. A category nobody measures has no score at all; it is named as unsupported, so that no caller
 //! takes silence for 0.
 
-use std::{borrow::Cow, ops::Range, sync::Arc};
+use std::{borrow::Cow, cmp::Ordering, ops::Range, sync::Arc};
 
 use atelier_core::{CategoryId, ModelId};
 use atelier_ocr::Region;
@@ -18,10 +18,12 @@ pub struct Measurement {
     pub scores: Vec<(CategoryId, f32)>,
     /// Windows the content was read in; 0 for content with nothing to read.
     pub windows: u32,
-    /// Where notable scores come from; at most [`MOST_FINDINGS`].
+    /// Where notable scores come from, the most severe first; at most [`MOST_FINDINGS`].
     pub findings: Vec<Finding>,
     /// What a picture shows, in no order; of detectors that tell.
     pub tags: Vec<Tag>,
+    /// The faces in a picture, the likeliest first; of detectors that look for them.
+    pub faces: Option<Vec<Face>>,
 }
 
 /// What a picture shows, in a word.
@@ -31,6 +33,17 @@ pub struct Tag {
     pub label: Arc<str>,
     /// How likely it is, 0 to 1.
     pub score: f32,
+}
+
+/// A face in a picture. Whose it is or what it is like is not looked at.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Face {
+    /// Where it is.
+    pub region: Region,
+    /// How certain it is that this is a face, 0 to 1.
+    pub score: f32,
+    /// When the frame with it is shown, in milliseconds.
+    pub time_ms: Option<u64>,
 }
 
 /// A part of the content that shows something.
@@ -61,19 +74,22 @@ impl Finding {
     ) -> Self {
         Self { category, score, place, region: None, time_ms: None, reason: reason.into() }
     }
+
+    /// The more severe one first; of equally severe ones the earlier.
+    fn severity(&self, other: &Self) -> Ordering {
+        other.score.total_cmp(&self.score).then_with(|| self.order().cmp(&other.order()))
+    }
+
+    /// In the order of the content.
+    fn order(&self) -> (Option<u64>, usize, usize, CategoryId, &str) {
+        (self.time_ms, self.place.start, self.place.end, self.category, &self.reason)
+    }
 }
 
 /// A score from which on a window is a finding: where the default heads flag.
 pub const NOTABLE: f32 = 0.5;
-/// Most findings of one piece of content; the first ones are kept.
+/// Most findings of one piece of content; the most severe ones are kept.
 pub const MOST_FINDINGS: usize = 64;
-
-/// How severe a score is, 0 to 7: the eighths of the scale, as Azure's content safety counts; its four levels (0, 2, 4, 6)
-/// are this with the lowest bit cleared. 4 and more is what the default heads flag.
-#[must_use]
-pub fn severity(score: f32) -> u32 {
-    (score.clamp(0.0, 1.0) * 8.0).min(7.0) as u32
-}
 
 /// The score of one category.
 #[derive(Clone, Debug, PartialEq)]
@@ -99,10 +115,25 @@ pub struct Scores {
     pub findings: Vec<Finding>,
     /// What a picture shows, likeliest first.
     pub tags: Vec<Tag>,
+    /// The faces in a picture, likeliest first; none where nothing looked for them.
+    pub faces: Option<Vec<Face>>,
     /// Frames of a picture; 0 for texts.
     pub frames: u32,
-    /// What was read in a picture; none where nothing reads pictures or no text was asked about.
-    pub read_text: Option<String>,
+    /// More text stands in a picture than is read.
+    pub text_truncated: bool,
+    /// The BCP 47 tag of a text's language; empty where that is unclear, and for pictures.
+    pub language: &'static str,
+}
+
+impl Scores {
+    /// Moves what was found in a picture of one width and height to where it is in the same picture of another.
+    pub fn resize(&mut self, from: (u32, u32), to: (u32, u32)) {
+        let found = self.findings.iter_mut().filter_map(|finding| finding.region.as_mut());
+        let faces = self.faces.iter_mut().flatten().map(|face| &mut face.region);
+        for region in found.chain(faces) {
+            *region = region.resized(from, to);
+        }
+    }
 }
 
 /// A model wrote something that is no score.
@@ -144,16 +175,11 @@ impl Measurement {
         Ok(())
     }
 
-    /// Adds what was measured in a text that this part of the content hides. A finding for each category that shows.
-    pub fn add_hidden(&mut self, hidden: Self, place: &Range<usize>, encoding: &'static str) {
-        for (category, score) in hidden.scores {
-            if score >= NOTABLE {
-                self.find(Finding::new(category, score, place.clone(), encoding));
-            } else {
-                self.raise(category, score);
-            }
-        }
-        self.windows += hidden.windows;
+    /// Adds what was measured in another version of the content.
+    pub fn add(&mut self, other: Self) {
+        other.scores.into_iter().for_each(|(category, score)| self.raise(category, score));
+        other.findings.into_iter().for_each(|finding| self.find(finding));
+        self.windows += other.windows;
     }
 
     /// Adds what was measured in a frame, which is a finding for each category that shows if the frame has a time.
@@ -172,6 +198,12 @@ impl Measurement {
                 Some(known) => known.score = known.score.max(tag.score),
                 None => self.tags.push(tag),
             }
+        }
+        // One face in many frames is one face: those of the frame that shows most of them are kept.
+        if let Some(faces) = frame.faces
+            && self.faces.as_ref().is_none_or(|known| known.len() < faces.len())
+        {
+            self.faces = Some(faces.into_iter().map(|face| Face { time_ms, ..face }).collect());
         }
         self.windows += frame.windows;
     }
@@ -201,12 +233,13 @@ impl Measurement {
         self
     }
 
-    /// Adds a finding; those beyond the most are dropped, their scores are not.
+    /// Adds a finding. Of more than the most, the most severe are kept, whatever the order that they come in; the scores of
+    /// the others are.
     pub fn find(&mut self, finding: Finding) {
         self.raise(finding.category, finding.score);
-        if self.findings.len() < MOST_FINDINGS {
-            self.findings.push(finding);
-        }
+        let at = self.findings.partition_point(|known| known.severity(&finding).is_le());
+        self.findings.insert(at, finding);
+        self.findings.truncate(MOST_FINDINGS);
     }
 }
 
@@ -219,10 +252,11 @@ pub fn merge<'a>(
     measured: impl IntoIterator<Item = (&'a ModelId, &'a Measurement)>,
 ) -> Scores {
     let mut categories: Vec<CategoryScore> = Vec::new();
-    let (mut windows, mut findings, mut tags) = (0, Vec::new(), Vec::new());
+    let (mut windows, mut findings, mut tags, mut faces) = (0, Vec::new(), Vec::new(), None);
     for (detector, measurement) in measured {
         windows = windows.max(measurement.windows);
         tags.extend(measurement.tags.iter().cloned());
+        faces = faces.or_else(|| measurement.faces.clone());
         findings.extend(measurement.findings.iter().filter(|one| asked.contains(one.category)).cloned());
         for (category, score) in measurement.scores.iter().copied().filter(|(c, _)| asked.contains(*c)) {
             match categories.iter_mut().find(|known| known.category == category) {
@@ -234,12 +268,12 @@ pub fn merge<'a>(
     }
     let supported: CategorySet = categories.iter().map(|score| score.category).collect();
     categories.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.category.cmp(&b.category)));
-    findings
-        .sort_by_key(|finding| (finding.time_ms, finding.place.start, finding.place.end, finding.category));
-    tags.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.label.cmp(&b.label)));
+    findings.sort_by(Finding::severity);
     findings.truncate(MOST_FINDINGS);
+    findings.sort_by(|a, b| a.order().cmp(&b.order()));
+    tags.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.label.cmp(&b.label)));
     let unsupported = asked.difference(supported);
-    Scores { categories, unsupported, windows, findings, tags, frames: 0, read_text: None }
+    Scores { categories, unsupported, windows, findings, tags, faces, ..Scores::default() }
 }
 
 #[cfg(test)]
@@ -263,6 +297,20 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn findings_are_the_same_in_whatever_order_they_come(
+            found in proptest::collection::vec((category(), 0_u8..4, 0_usize..50), 0..150).prop_shuffle(),
+        ) {
+            let measured = |found: &mut dyn Iterator<Item = &(CategoryId, u8, usize)>| {
+                let mut measured = Measurement::default();
+                for (category, score, at) in found {
+                    measured.find(Finding::new(*category, f32::from(*score) / 4.0, *at..at + 1, "window"));
+                }
+                measured.findings
+            };
+            prop_assert_eq!(measured(&mut found.iter()), measured(&mut found.iter().rev()));
+        }
+
         #[test]
         fn merging_keeps_the_highest_and_loses_nothing(
             asked in proptest::collection::vec(category(), 0..14),
@@ -318,12 +366,6 @@ mod tests {
     }
 
     #[test]
-    fn severity_has_eight_levels() {
-        let levels = [0.0, 0.124, 0.125, 0.49, 0.5, 0.874, 0.875, 1.0].map(severity);
-        assert_eq!(levels, [0, 0, 1, 3, 4, 6, 7, 7]);
-    }
-
-    #[test]
     fn findings_keep_their_scores_and_their_order() {
         let (category, reason) = (CategoryId::Secrets, Cow::Borrowed("key"));
         let mut measured = Measurement::default();
@@ -335,6 +377,7 @@ mod tests {
         let detector = ModelId::new("rules").unwrap();
         let scores = merge(CategorySet::all(), [(&detector, &measured)]);
         assert_eq!((scores.categories[0].score, scores.findings.len()), (0.99, MOST_FINDINGS));
+        assert!(scores.findings.iter().all(|finding| finding.score > 0.35), "the most severe are kept");
         assert!(scores.findings.is_sorted_by_key(|finding| finding.place.start));
         assert!(merge(CategorySet::default(), [(&detector, &measured)]).findings.is_empty());
     }
@@ -358,6 +401,17 @@ mod tests {
         assert_eq!(found, [(Some(40), 0.9), (Some(80), 0.6)]);
         let tags: Vec<_> = scores.tags.iter().map(|tag| (&*tag.label, tag.score)).collect();
         assert_eq!(tags, [("b", 0.9), ("a", 0.6)]);
+        let seen = |faces: usize| {
+            let region = Region { left: 0, top: 0, width: 9, height: 9 };
+            let faces = vec![Face { region, score: 0.9, time_ms: None }; faces];
+            Measurement { faces: Some(faces), ..Measurement::default() }
+        };
+        let mut counted = Measurement::default();
+        for (time_ms, faces) in [0, 2, 1, 2].into_iter().enumerate() {
+            counted.add_frame(seen(faces), Some(time_ms as u64));
+        }
+        let faces = merge(CategorySet::all(), [(&detector, &measured), (&detector, &counted)]).faces.unwrap();
+        assert_eq!(faces.iter().map(|face| face.time_ms).collect::<Vec<_>>(), [Some(1); 2]);
         let mut still = Measurement::default();
         still.add_frame(frame(0.9, "a"), None);
         assert!(still.findings.is_empty() && still.scores == [(CategoryId::Sexual, 0.9)]);

@@ -25,11 +25,11 @@ use crate::{
     call::Call,
     categories::CategorySet,
     config::Config,
-    convert,
+    convert::{self, Wanted},
     error::ModerationError,
-    follow::Follower,
+    follow::{Follower, Pace},
     metrics,
-    moderator::{Modality, Moderator, Picture},
+    moderator::{ImageResult, Modality, Moderator, Picture},
     scores::Scores,
     text::Steps,
 };
@@ -40,7 +40,7 @@ pub struct Service {
     moderator: Arc<Moderator>,
     texts_in_flight: usize,
     images_in_flight: usize,
-    steps: Steps,
+    pace: Pace,
 }
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -53,7 +53,10 @@ impl Service {
             moderator,
             texts_in_flight: config.text.max_in_flight.max(1),
             images_in_flight: config.image.max_in_flight.max(1),
-            steps: Steps { step: config.text.step_bytes, overlap: config.text.overlap_bytes },
+            pace: Pace {
+                steps: Steps { step: config.text.step_bytes, overlap: config.text.overlap_bytes },
+                flush_wait: config.text.flush_wait,
+            },
         }
     }
 
@@ -66,7 +69,7 @@ impl Service {
     ) -> Result<Scores, Fault> {
         let started = Instant::now();
         let scores = self.moderator.score_text(&item.text, asked, call).await;
-        measured(Modality::Text, started, at, scores)
+        measured(Modality::Text, started, at, scores, |scores| scores)
     }
 
     async fn image(
@@ -75,10 +78,10 @@ impl Service {
         at: impl Display,
         asked: CategorySet,
         call: &Call,
-    ) -> Result<Scores, Fault> {
+    ) -> Result<ImageResult, Fault> {
         let started = Instant::now();
-        let scores = self.moderator.score_image(picture, asked, call).await;
-        measured(Modality::Image, started, at, scores)
+        let result = self.moderator.score_image(picture, asked, call).await;
+        measured(Modality::Image, started, at, result, |result| &result.scores)
     }
 
     async fn texts(
@@ -86,7 +89,7 @@ impl Service {
         request: api::ModerateTextRequest,
         call: &Call,
     ) -> Result<api::ModerateTextResponse, Fault> {
-        let asked = convert::categories(&request.categories)?;
+        let asked = convert::categories(&request.categories, self.moderator.usual(call))?;
         convert::batch_size(request.items.len(), MAX_BATCH_TEXTS)?;
         for (n, item) in request.items.iter().enumerate() {
             convert::check_text(item, At(n))?;
@@ -95,7 +98,10 @@ impl Service {
         let run = async |(n, item): (usize, api::TextItem)| {
             let scores = self.text(&item, At(n), asked, call).await?;
             let redacted_text = match redact {
-                true => Some(self.moderator.redact(item.text, call).await.map_err(Fault::internal)?),
+                true => {
+                    let redacted = self.moderator.redact(item.text, call).await;
+                    Some(redacted.map_err(|error| error.into_fault(&At(n).to_string()))?)
+                }
                 false => None,
             };
             Ok::<_, Fault>(api::ItemScores {
@@ -107,7 +113,7 @@ impl Service {
         };
         let runs = stream::iter(request.items.into_iter().enumerate()).map(run);
         let results = runs.buffered(call.width()).try_collect().await?;
-        Ok(api::ModerateTextResponse { results, models: self.models(Modality::Text, asked) })
+        Ok(api::ModerateTextResponse { results, models: self.models(asked, call) })
     }
 
     async fn images(
@@ -115,27 +121,33 @@ impl Service {
         request: api::ModerateImageRequest,
         call: &Call,
     ) -> Result<api::ModerateImageResponse, Fault> {
-        let asked = convert::categories(&request.categories)?;
+        let asked = convert::categories(&request.categories, self.moderator.usual(call))?;
         convert::batch_size(request.items.len(), MAX_BATCH_IMAGES)?;
-        let tags = convert::tags(request.tags)?;
+        let wanted = convert::wanted(request.tags, request.read_text)?;
+        let wanted = Wanted { faces: request.count_faces, ..wanted };
         let checked = request.items.into_iter().enumerate().map(|(n, mut item)| {
             let id = std::mem::take(&mut item.id);
-            Ok((n, id, convert::picture(item, At(n), tags)?))
+            Ok((n, id, convert::picture(item, At(n), wanted)?))
         });
         let items = checked.collect::<Result<Vec<_>, Fault>>()?;
-        let read_text = request.read_text;
         let run = async |(n, id, picture)| {
-            let mut scores = self.image(picture, At(n), asked, call).await?;
-            let read_text = scores.read_text.take().filter(|_| read_text);
-            let scores = Some(convert::scores(scores));
-            Ok::<_, Fault>(api::ItemScores { id, scores, redacted_text: None, read_text })
+            let ImageResult { scores, read_text, models } = self.image(picture, At(n), asked, call).await?;
+            let (scores, read_text) = (Some(convert::scores(scores)), read_text.filter(|_| wanted.read_text));
+            Ok::<_, Fault>((api::ItemScores { id, scores, redacted_text: None, read_text }, models))
         };
-        let results = stream::iter(items).map(run).buffered(call.width()).try_collect().await?;
-        Ok(api::ModerateImageResponse { results, models: self.models(Modality::Image, asked) })
+        let runs: Vec<_> = stream::iter(items).map(run).buffered(call.width()).try_collect().await?;
+        let (results, models): (Vec<_>, Vec<_>) = runs.into_iter().unzip();
+        let mut taken_part = Vec::new();
+        for model in models.into_iter().flatten().map(convert::model) {
+            if !taken_part.contains(&model) {
+                taken_part.push(model);
+            }
+        }
+        Ok(api::ModerateImageResponse { results, models: taken_part })
     }
 
-    fn models(&self, modality: Modality, asked: CategorySet) -> Vec<ModelRef> {
-        self.moderator.models(modality, asked).map(convert::model).collect()
+    fn models(&self, asked: CategorySet, call: &Call) -> Vec<ModelRef> {
+        self.moderator.models(asked, call).map(convert::model).collect()
     }
 
     async fn answer_text(
@@ -146,11 +158,11 @@ impl Service {
         use api::stream_moderate_text_response::Outcome;
         let id = request.item.as_ref().map(|item| convert::echo(item.id.clone())).unwrap_or_default();
         let outcome = async {
-            let asked = convert::categories(&request.categories)?;
+            let asked = convert::categories(&request.categories, self.moderator.usual(call))?;
             let item = convert::required(request.item, ITEM)?;
             convert::check_text(&item, ITEM)?;
             let scores = self.text(&item, ITEM, asked, call).await?;
-            Ok((convert::scores(scores), self.models(Modality::Text, asked)))
+            Ok((convert::scores(scores), self.models(asked, call)))
         };
         let (outcome, models) = match outcome.await {
             Ok((scores, models)) => (Outcome::Scores(scores), models),
@@ -167,16 +179,16 @@ impl Service {
         call: Arc<Call>,
     ) -> Result<impl Stream<Item = Result<api::FollowTextResponse, Fault>>, Fault> {
         let first = requests.message().await.map_err(|status| fault_of(&status))?.unwrap_or_default();
-        let asked = convert::categories(&first.categories)?;
+        let asked = convert::categories(&first.categories, self.moderator.usual(&call))?;
         let requests = stream::iter([Ok(first)]).chain(requests).map_err(|status| fault_of(&status));
         let pieces = requests.enumerate().scan(0, |before, (n, request)| {
             let piece = request.and_then(|request| convert::piece(request, n > 0, *before));
             *before += piece.as_ref().map_or(0, |piece| piece.text.len() as u64);
             future::ready(Some(piece))
         });
-        let models = self.models(Modality::Text, asked);
+        let models = self.models(asked, &call);
         let follower = Follower { moderator: self.moderator, asked, call };
-        let verdicts = follower.follow(Box::pin(pieces), self.steps);
+        let verdicts = follower.follow(Box::pin(pieces), self.pace);
         Ok(verdicts.map_ok(move |verdict| convert::verdict(verdict, models.clone())))
     }
 
@@ -188,17 +200,21 @@ impl Service {
         use api::stream_moderate_image_response::Outcome;
         let id = request.item.as_ref().map(|item| convert::echo(item.id.clone())).unwrap_or_default();
         let outcome = async {
-            let asked = convert::categories(&request.categories)?;
-            let tags = convert::tags(request.tags)?;
-            let picture = convert::picture(convert::required(request.item, ITEM)?, ITEM, tags)?;
-            let scores = self.image(picture, ITEM, asked, call).await?;
-            Ok((convert::scores(scores), self.models(Modality::Image, asked)))
+            let asked = convert::categories(&request.categories, self.moderator.usual(call))?;
+            let wanted = convert::wanted(request.tags, request.read_text)?;
+            let wanted = Wanted { faces: request.count_faces, ..wanted };
+            let picture = convert::picture(convert::required(request.item, ITEM)?, ITEM, wanted)?;
+            let result = self.image(picture, ITEM, asked, call).await?;
+            Ok(ImageResult { read_text: result.read_text.filter(|_| wanted.read_text), ..result })
         };
-        let (outcome, models) = match outcome.await {
-            Ok((scores, models)) => (Outcome::Scores(scores), models),
-            Err(fault) => (Outcome::Error(item_error(fault)), Vec::new()),
+        let (outcome, read_text, models) = match outcome.await {
+            Ok(ImageResult { scores, read_text, models }) => {
+                (Outcome::Scores(convert::scores(scores)), read_text, models)
+            }
+            Err(fault) => (Outcome::Error(item_error(fault)), None, Vec::new()),
         };
-        api::StreamModerateImageResponse { id, outcome: Some(outcome), models }
+        let models = models.into_iter().map(convert::model).collect();
+        api::StreamModerateImageResponse { id, outcome: Some(outcome), models, read_text }
     }
 }
 
@@ -263,18 +279,22 @@ impl ModerationService for Service {
 
     async fn list_categories(
         &self,
-        _: Request<api::ListCategoriesRequest>,
+        request: Request<api::ListCategoriesRequest>,
     ) -> Result<Response<api::ListCategoriesResponse>, Status> {
+        let call = call(&request, 1);
+        let usual = self.moderator.usual(&call);
         let category = |category: &CategoryId| {
             let names = category.elsewhere();
+            let detectors = self.moderator.detectors(*category, &call);
             let name = |name: Option<&str>| name.unwrap_or_default().to_owned();
             api::Category {
                 id: category.to_string(),
                 description: category.description().to_owned(),
-                detectors: self.moderator.detectors(*category).map(convert::detector).collect(),
+                detectors: detectors.into_iter().map(convert::detector).collect(),
                 openai: name(names.openai),
                 llama_guard: name(names.llama_guard),
                 azure: name(names.azure),
+                on_request: !usual.contains(*category),
             }
         };
         let categories = CategoryId::ALL.iter().map(category).collect();
@@ -319,15 +339,16 @@ pub(crate) fn call<T>(request: &Request<T>, width: usize) -> Call {
     Call::new(Ticket { deadline: context.deadline, tenant: context.tenant }, width)
 }
 
-fn measured(
+fn measured<T>(
     modality: Modality,
     started: Instant,
     at: impl Display,
-    scores: Result<Scores, ModerationError>,
-) -> Result<Scores, Fault> {
-    let scores = scores.map_err(|error| error.into_fault(&at.to_string()));
-    metrics::item(modality, started, scores.as_ref().map_err(Fault::reason));
-    scores
+    outcome: Result<T, ModerationError>,
+    scores: impl Fn(&T) -> &Scores,
+) -> Result<T, Fault> {
+    let outcome = outcome.map_err(|error| error.into_fault(&at.to_string()));
+    metrics::item(modality, started, outcome.as_ref().map(scores).map_err(Fault::reason));
+    outcome
 }
 
 /// The error of one item of a stream. It is logged here: its call goes on and ends well.

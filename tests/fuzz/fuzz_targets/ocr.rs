@@ -3,11 +3,11 @@
 
 #![no_main]
 
-use atelier_ocr::{Charset, LineImage, MAX_LINE_WIDTH, Page, ProbabilityMap, text_boxes};
+use atelier_ocr::{Boxes, Charset, Limits, LineImage, MAX_LINE_WIDTH, Page, ProbabilityMap, text_boxes};
 use image::RgbImage;
 use libfuzzer_sys::fuzz_target;
 
-const MOST_BOXES: usize = 20;
+const LIMITS: Limits = Limits { lines: 20, columns: 10_000 };
 
 fuzz_target!(|data: &[u8]| {
     let [width, height, page_width, page_height, values @ ..] = data else { return };
@@ -26,8 +26,10 @@ fuzz_target!(|data: &[u8]| {
         let mut map = all.clone();
         map.resize(width * height, 0.0);
         let map = ProbabilityMap::new(width, height, map).expect("as many values as the size asks for");
-        let boxes = text_boxes(&map, &page, MOST_BOXES);
-        assert!(boxes.len() <= MOST_BOXES && boxes.is_sorted_by_key(|one| one.row));
+        let Boxes { boxes, .. } = text_boxes(&map, &page, LIMITS);
+        assert!(boxes.len() <= LIMITS.lines && boxes.is_sorted_by_key(|one| one.row));
+        let columns: usize = boxes.iter().map(|one| LineImage::filled_width_of(&one.quad)).sum();
+        assert!(columns <= LIMITS.columns);
         for one in boxes {
             assert!((0.0..=1.0).contains(&one.score) || all.iter().any(|value| !(0.0..=1.0).contains(value)));
             for [x, y] in one.quad {

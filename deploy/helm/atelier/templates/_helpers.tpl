@@ -65,5 +65,13 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- $_ := set $config "policy" (dict "file" "/etc/atelier/policy/policy.yaml") -}}
 {{- end -}}
 {{- end -}}
+{{- if eq .component "moderation" -}}
+{{- if $values.rules.configMap -}}
+{{- $_ := set $config "rules" (dict "file" "/etc/atelier/rules/rules.yaml") -}}
+{{- end -}}
+{{- if $values.works.existingClaim -}}
+{{- $_ := set $config "works" (dict "folder" "/var/lib/atelier/works") -}}
+{{- end -}}
+{{- end -}}
 {{- mergeOverwrite $config (deepCopy $values.config) | toYaml -}}
 {{- end -}}

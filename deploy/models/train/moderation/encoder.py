@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 DIMENSIONS = 384
 # Texts are cut here in training and for the figures out of fold. At 128, a sixth of OpenAI's release loses what it is labelled for.
 MAX_TOKENS = 256
-# The service's default windows and what neighbours share, special tokens and the prefix included in the first.
+# The service's default windows, special tokens and the prefix included, and what neighbours share.
 WINDOW, OVERLAP = 128, 32
 # The E5 family is trained with this prefix on both sides of symmetric tasks.
 PREFIX = "query: "
@@ -54,12 +54,14 @@ class Encoder:
         return self.tokenizer.encode(PREFIX + text).ids
 
     def windows(self, text: str) -> list[list[int]]:
-        """As `WindowShape` of the service cuts: all windows but a lone one are full, the last is moved back to the end."""
+        """As `WindowShape` of the service cuts: as few windows as can be, of one length."""
         tokens = self.tokens(text)
         begin, content, end = tokens[: self.frame], tokens[self.frame : -1], tokens[-1:]
-        width = WINDOW - self.frame - 1
-        starts = [0] if len(content) <= width else [*range(0, len(content) - width, width - OVERLAP), len(content) - width]
-        return [[*begin, *content[start : start + width], *end] for start in starts]
+        width, total = WINDOW - self.frame - 1, len(content)
+        gaps = max(0, -(-(total - width) // (width - OVERLAP)))
+        length = -(-(total + gaps * OVERLAP) // (gaps + 1))
+        starts = [number * (total - length) // max(1, gaps) for number in range(gaps + 1)]
+        return [[*begin, *content[start : start + length], *end] for start in starts]
 
     def embed(self, texts: list[str], batch: int = 16) -> tuple[np.ndarray, np.ndarray]:
         """Embeddings of all windows of all texts, and the text that each belongs to; what an earlier or an interrupted run has

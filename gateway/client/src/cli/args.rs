@@ -190,6 +190,18 @@ pub(crate) struct ModerateArgs {
     /// Print each text with personal data and secrets replaced
     #[arg(long, conflicts_with_all = ["jsonl", "image"])]
     pub(crate) redact: bool,
+    /// With --image: say what each picture shows, in so many words at most
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "image", conflicts_with_all = ["texts", "jsonl"], value_parser = clap::value_parser!(u32).range(0..=50))]
+    pub(crate) tags: u32,
+    /// With --image: count the faces in each picture
+    #[arg(long, requires = "image", conflicts_with_all = ["texts", "jsonl"])]
+    pub(crate) faces: bool,
+    /// With --image: print the text that was read in each picture
+    #[arg(long, requires = "image", conflicts_with_all = ["texts", "jsonl"])]
+    pub(crate) read_text: bool,
+    /// With --image: when the picture is shown in the clip that it is a frame of; given once for each picture
+    #[arg(long, value_name = "MILLISECONDS", requires = "image", conflicts_with_all = ["texts", "jsonl"])]
+    pub(crate) time: Vec<u64>,
 }
 
 #[derive(Debug, Args)]
@@ -374,6 +386,11 @@ mod tests {
             "chat --seed -1 x",
             "chat --logit-bias 7 x",
             "moderate --image a.png text",
+            "moderate --image a.png --tags 51",
+            "moderate --tags 3 text",
+            "moderate --read-text text",
+            "moderate --faces text",
+            "moderate --time 40 text",
             "embed --image a.png text",
             "moderate --concurrency 4 text",
             "moderate --concurrency 4",

@@ -11,7 +11,10 @@ use atelier_client::proto::{
         Action, Completion as WireCompletion, Finding as WireFinding, Provenance as WireProvenance, Stage,
         Verdict as WireVerdict,
     },
-    moderation::v1::{Category as WireCategory, Finding as WirePart, Modality, Scores as WireScores},
+    moderation::v1::{
+        Category as WireCategory, Face as WireFace, Finding as WirePart, Modality, Scores as WireScores,
+        Tag as WireTag,
+    },
 };
 use serde::Serialize;
 
@@ -101,11 +104,40 @@ pub(crate) struct Completion {
 pub(crate) struct Scores {
     /// Category to score.
     pub(crate) scores: BTreeMap<String, f32>,
+    /// Category to severity, 0 to 7; those of 0 are left out.
+    pub(crate) severities: BTreeMap<String, u32>,
     pub(crate) unsupported_categories: Vec<String>,
     pub(crate) windows: u32,
     /// Where the scores come from.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) findings: Vec<Part>,
+    /// What a picture shows.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tags: Vec<Tag>,
+    /// The faces in a picture, where they were counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) faces: Option<Vec<Face>>,
+    /// Of a picture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) frames: Option<u32>,
+    /// Of a text.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) language: String,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Face {
+    /// Left, top, width and height in pixels.
+    pub(crate) region: Option<[u32; 4]>,
+    pub(crate) score: f32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) time_ms: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Tag {
+    pub(crate) label: String,
+    pub(crate) score: f32,
 }
 
 #[derive(Debug, Serialize)]
@@ -143,6 +175,7 @@ pub(crate) struct Category {
     pub(crate) llama_guard: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) azure: String,
+    pub(crate) on_request: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -266,10 +299,35 @@ impl From<WireCompletion> for Completion {
 
 impl From<WireScores> for Scores {
     fn from(scores: WireScores) -> Self {
-        let WireScores { categories, unsupported_categories, windows, findings, .. } = scores;
-        let scores = categories.into_iter().map(|score| (score.category, score.score)).collect();
-        let findings = findings.into_iter().map(Into::into).collect();
-        Self { scores, unsupported_categories, windows, findings }
+        let WireScores {
+            categories,
+            unsupported_categories,
+            windows,
+            findings,
+            tags,
+            faces,
+            frames,
+            language,
+            ..
+        } = scores;
+        let severe = categories.iter().filter(|score| score.severity > 0);
+        let tag = |tag: WireTag| Tag { label: tag.label, score: tag.score };
+        let face = |face: WireFace| Face {
+            region: face.region.map(|at| [at.left, at.top, at.width, at.height]),
+            score: face.score,
+            time_ms: face.time_ms,
+        };
+        Self {
+            severities: severe.map(|score| (score.category.clone(), score.severity)).collect(),
+            scores: categories.into_iter().map(|score| (score.category, score.score)).collect(),
+            unsupported_categories,
+            windows,
+            findings: findings.into_iter().map(Into::into).collect(),
+            tags: tags.into_iter().map(tag).collect(),
+            faces: faces.map(|faces| faces.faces.into_iter().map(face).collect()),
+            frames: (frames > 0).then_some(frames),
+            language,
+        }
     }
 }
 
@@ -284,12 +342,12 @@ impl From<WirePart> for Part {
 
 impl From<WireCategory> for Category {
     fn from(category: WireCategory) -> Self {
-        let WireCategory { id, description, detectors, openai, llama_guard, azure } = category;
+        let WireCategory { id, description, detectors, openai, llama_guard, azure, on_request } = category;
         let detectors = detectors.into_iter().map(|detector| {
             let modality = modality(detector.modality());
             Detector { model: detector.model.unwrap_or_default().into(), modality }
         });
-        Self { id, description, detectors: detectors.collect(), openai, llama_guard, azure }
+        Self { id, description, detectors: detectors.collect(), openai, llama_guard, azure, on_request }
     }
 }
 
@@ -343,6 +401,7 @@ fn modality(modality: Modality) -> &'static str {
         Modality::Unspecified => "unspecified",
         Modality::Text => "text",
         Modality::Image => "image",
+        Modality::TextInImage => "text_in_image",
     }
 }
 

@@ -1,9 +1,6 @@
 //! `atelier moderate`: scores of texts and pictures, a few or very many.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::{io, iter, path::Path};
 
 use atelier_client::{
     BulkAnswer, BulkOptions, Client, ClientError,
@@ -40,6 +37,8 @@ struct ScoresDocument {
     scores: Scores,
     #[serde(skip_serializing_if = "Option::is_none")]
     redacted_text: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    read_text: Option<String>,
     models: Vec<ModelRef>,
 }
 
@@ -48,25 +47,23 @@ pub(crate) async fn run(
     out: &mut Output,
     arguments: ModerateArgs,
 ) -> Result<(), CliError> {
-    let ModerateArgs { texts, image, jsonl, concurrency, category, redact } = arguments;
-    if let Some(path) = jsonl {
-        let options = BulkOptions { in_flight: concurrency.into(), categories: category };
+    if let Some(path) = arguments.jsonl {
+        let options = BulkOptions { in_flight: arguments.concurrency.into(), categories: arguments.category };
         return bulk(connect, out, &path, options).await;
     }
-    if image.is_empty() {
-        of_texts(connect, out, texts, category, redact).await
+    if arguments.image.is_empty() {
+        of_texts(connect, out, arguments).await
     } else {
-        of_images(connect, out, image, category).await
+        of_images(connect, out, arguments).await
     }
 }
 
 async fn of_texts(
     connect: impl AsyncFn() -> Result<Client, ClientError>,
     out: &mut Output,
-    texts: Vec<String>,
-    categories: Vec<String>,
-    redact: bool,
+    arguments: ModerateArgs,
 ) -> Result<(), CliError> {
+    let ModerateArgs { texts, category: categories, redact, .. } = arguments;
     let texts = match texts.as_slice() {
         [] => vec![input::required_text(&[], "text")?],
         [only] if only == "-" => vec![input::required_text(&texts, "text")?],
@@ -81,16 +78,21 @@ async fn of_texts(
 async fn of_images(
     connect: impl AsyncFn() -> Result<Client, ClientError>,
     out: &mut Output,
-    paths: Vec<PathBuf>,
-    categories: Vec<String>,
+    arguments: ModerateArgs,
 ) -> Result<(), CliError> {
+    let ModerateArgs { image: paths, category, tags, read_text, faces, time: times, .. } = arguments;
+    if !times.is_empty() && times.len() != paths.len() {
+        return Err(CliError::Usage("--time: give none, or one for each --image".to_owned()));
+    }
     let client = connect().await?;
     let many = paths.len() > 1;
-    for path in paths {
+    let times = times.into_iter().map(Some).chain(iter::repeat(None));
+    for (path, time_ms) in paths.into_iter().zip(times) {
         let source = Some(image_item::Source::Data(input::file(&path)?.into()));
         // The path is the caller's name for it, and may be longer than the API's ids.
-        let items = vec![ImageItem { source, ..ImageItem::default() }];
-        let request = ModerateImageRequest { items, categories: categories.clone(), ..Default::default() };
+        let items = vec![ImageItem { source, time_ms, ..ImageItem::default() }];
+        let categories = category.clone();
+        let request = ModerateImageRequest { items, categories, tags, read_text, count_faces: faces };
         let mut answer = client.moderate_image(request).await?;
         for result in &mut answer.results {
             result.id = path.display().to_string();
@@ -116,30 +118,40 @@ fn place(finding: &Finding) -> String {
 
 fn print(out: &mut Output, results: Vec<ItemScores>, models: &[WireModelRef]) -> Result<(), CliError> {
     let many = results.len() > 1;
-    for ItemScores { id, scores, redacted_text, .. } in results {
+    for ItemScores { id, scores, redacted_text, read_text, .. } in results {
         let scores = scores.unwrap_or_default();
         if out.json {
             let models = models.iter().cloned().map(Into::into).collect();
             let (id, scores) = (Some(id.into()), scores.into());
-            out.document(&ScoresDocument { id, line: None, scores, redacted_text, models })?;
+            let document = ScoresDocument { id, line: None, scores, redacted_text, read_text, models };
+            out.document(&document)?;
             continue;
         }
         if many {
             out.line(&format!("{id}:"))?;
         }
-        let mut rows = vec![["CATEGORY", "SCORE", "DETECTOR"].map(str::to_owned).to_vec()];
-        rows.extend(
-            scores
-                .categories
-                .into_iter()
-                .map(|score| vec![score.category, format!("{:.3}", score.score), score.detector]),
-        );
+        let mut rows = vec![["CATEGORY", "SCORE", "SEVERITY", "DETECTOR"].map(str::to_owned).to_vec()];
+        rows.extend(scores.categories.into_iter().map(|score| {
+            vec![score.category, format!("{:.3}", score.score), score.severity.to_string(), score.detector]
+        }));
         out.table(&rows)?;
+        if !scores.language.is_empty() {
+            out.line(&format!("language: {}", scores.language))?;
+        }
+        for tag in scores.tags {
+            out.line(&format!("shows: {} ({:.3})", tag.label, tag.score))?;
+        }
+        if let Some(faces) = scores.faces {
+            out.line(&format!("faces: {}", faces.faces.len()))?;
+        }
         for finding in scores.findings {
             out.line(&format!("{}: {} ({})", place(&finding), finding.category, finding.reason))?;
         }
         if let Some(text) = redacted_text {
             out.line(&format!("redacted: {text}"))?;
+        }
+        if let Some(text) = read_text {
+            out.line(&format!("read: {text}"))?;
         }
         if !scores.unsupported_categories.is_empty() {
             out.line(&format!("no detector for: {}", scores.unsupported_categories.join(", ")))?;
@@ -207,6 +219,7 @@ async fn bulk(
                     line: Some(key.line),
                     scores: scores.into(),
                     redacted_text: None,
+                    read_text: None,
                     models,
                 })?;
                 count.add(true);

@@ -281,7 +281,33 @@ fn texts_and_pictures_are_scored() {
     assert_ended(&output, 0);
     assert!(text(&output.stdout).contains("hate"));
     let output = run(&gateway, &["moderate", "--json", "--image", path]);
-    assert_eq!(documents(&output.stdout)[0]["id"], path);
+    let pictures = documents(&output.stdout);
+    assert_eq!((&pictures[0]["id"], &pictures[0]["frames"]), (&json!(path), &json!(1)));
+    assert_eq!((pictures[0].get("tags"), pictures[0].get("read_text")), (None, None));
+}
+
+#[test]
+fn more_than_scores_is_shown_where_it_is_asked_for() {
+    let gateway = Gateway::start();
+    let output = run(&gateway, &["moderate", "--json", "--redact", "evil jane@example.org"]);
+    assert_ended(&output, 0);
+    let scored = &documents(&output.stdout)[0];
+    assert_eq!(scored["redacted_text"], "evil [EMAIL]");
+    assert_eq!((&scored["severities"]["hate"], &scored["language"]), (&json!(7), &json!("en")));
+
+    let picture = tempfile::NamedTempFile::new().unwrap();
+    let path = picture.path().to_str().unwrap();
+    let asked = ["moderate", "--image", path, "--tags", "2", "--read-text", "--time", "40"];
+    let output = run(&gateway, &[&asked[..], &["--json"]].concat());
+    assert_ended(&output, 0);
+    let shown = &documents(&output.stdout)[0];
+    assert_eq!(shown["tags"][1]["label"], "thing 1");
+    assert_eq!(shown["read_text"], "shown at Some(40)");
+    let output = run(&gateway, &asked);
+    assert!(text(&output.stdout).contains("shows: thing 0"));
+    assert!(text(&output.stdout).contains("read: shown at"));
+    let output = run(&gateway, &["moderate", "--image", path, "--image", path, "--time", "40"]);
+    assert_ended(&output, 2);
 }
 
 #[test]

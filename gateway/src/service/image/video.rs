@@ -12,9 +12,15 @@ use super::{Answers, Asked, Gateway, bounds, is_judged};
 use crate::{
     convert::image::{self as convert, Facts},
     request_filter,
-    response_filter::{Account, clip::ClipFilter},
+    response_filter::{
+        Account,
+        clip::{ClipFilter, Show},
+    },
     upstream::{ImageClient, Task, call},
 };
+
+/// What the API says of clips that are asked for without a rate.
+const DEFAULT_FRAMES_PER_SECOND: u32 = 12;
 
 pub(in crate::service) async fn generate_video(
     gateway: &Gateway,
@@ -28,7 +34,11 @@ pub(in crate::service) async fn generate_video(
     let input = request_filter::check_all(&gateway.judge, &context, &prompts, Vec::new()).await?;
     let first = request.keyframes.first().and_then(|keyframe| keyframe.seed);
     let seed = first.or_else(|| request.diffusion.as_ref()?.seed).unwrap_or_default();
-    let shows_frames = request.frames.is_some();
+    let frames_per_second = request.video.and_then(|video| video.frames_per_second);
+    let show = Show {
+        frames: request.frames.is_some(),
+        frames_per_second: frames_per_second.unwrap_or(DEFAULT_FRAMES_PER_SECOND),
+    };
     let message = image::GenerateVideoRequest {
         model: asked.name(),
         keyframes: request.keyframes,
@@ -42,7 +52,7 @@ pub(in crate::service) async fn generate_video(
     let pieces = call(&asked.route, &context.context, message, send).await?;
     let account = Account::new(gateway.judge.clone(), Arc::clone(&context));
     let pieces = pieces.map(convert::clip_piece).boxed();
-    let filter = ClipFilter::new(account, pieces, gateway.files.clone(), shows_frames);
+    let filter = ClipFilter::new(account, pieces, gateway.files.clone(), show);
     let facts = Facts { call: context, input, seed };
     let events = filter.into_stream().map(move |event| match event {
         Ok(event) => Ok(convert::clip_event(event, &facts)),

@@ -90,16 +90,107 @@ taxonomy! {
         "Text that tries to override the instructions of a language model.",
     Jailbreak "jailbreak" [- - -]
         "Text that tries to talk a language model out of its rules: roles without limits, games, pretexts.",
-    PersonalData "personal-data" [- "S7" -] "Data that identify a person.",
+    PersonalData "personal-data" [- "S7" -] "Data that identify a person; names and postal addresses excepted.",
     PersonalDataContact "personal-data/contact" [- "S7" -] "E-mail addresses and telephone numbers.",
     PersonalDataIdentity "personal-data/identity" [- "S7" -]
         "Numbers of identity cards, social security, passports; dates of birth.",
     PersonalDataPayment "personal-data/payment" [- "S7" -] "Payment cards, bank accounts, addresses of wallets.",
     PersonalDataNetwork "personal-data/network" [- "S7" -] "Addresses of networks and devices.",
+    PersonalDataName "personal-data/name" [- "S7" -] "Names of persons.",
+    PersonalDataAddress "personal-data/address" [- "S7" -]
+        "Postal addresses with a street; no city or postal code by itself.",
     Secrets "secrets" [- "S7" -] "Keys, tokens and passwords of services.",
     Spam "spam" [- - -] "Unasked-for advertising and repetition.",
     Copyright "copyright" [- "S8" -] "A copy of a protected work.",
     Weapons "weapons" [- "S9" "Violence"] "Shows or offers weapons, above all firearms; by itself no violence.",
+}
+
+/// A hazard of Llama Guard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hazard {
+    /// `S1` to `S14`.
+    pub id: &'static str,
+    /// What it is called there.
+    pub name: &'static str,
+    /// The category that it mostly falls under; none: it is not measured.
+    pub nearest: Option<CategoryId>,
+}
+
+/// The hazards of Llama Guard 3 and 4, in order.
+pub const LLAMA_GUARD: [Hazard; 14] = {
+    use CategoryId as C;
+    const fn hazard(id: &'static str, name: &'static str, nearest: Option<CategoryId>) -> Hazard {
+        Hazard { id, name, nearest }
+    }
+    [
+        hazard("S1", "Violent crimes", Some(C::Violence)),
+        hazard("S2", "Non-violent crimes", Some(C::Illicit)),
+        hazard("S3", "Sex-related crimes", Some(C::Illicit)),
+        hazard("S4", "Child sexual exploitation", Some(C::SexualMinors)),
+        hazard("S5", "Defamation", None),
+        hazard("S6", "Specialised advice", None),
+        hazard("S7", "Privacy", Some(C::PersonalData)),
+        hazard("S8", "Intellectual property", Some(C::Copyright)),
+        hazard("S9", "Indiscriminate weapons", Some(C::IllicitViolent)),
+        hazard("S10", "Hate", Some(C::Hate)),
+        hazard("S11", "Suicide and self-harm", Some(C::SelfHarm)),
+        hazard("S12", "Sexual content", Some(C::Sexual)),
+        hazard("S13", "Elections", None),
+        hazard("S14", "Abuse of code interpreters", Some(C::Illicit)),
+    ]
+};
+
+impl CategoryId {
+    /// How severe a find of the category is, 0 to 7, where its score says how certain the find is and not how bad. None: the
+    /// score itself says how bad.
+    #[must_use]
+    pub const fn gravity(self) -> Option<u8> {
+        match self {
+            // The whole counts as the least of its parts, which say more.
+            Self::PersonalData
+            | Self::PersonalDataContact
+            | Self::PersonalDataNetwork
+            | Self::PersonalDataName
+            | Self::Profanity => Some(2),
+            Self::PersonalDataIdentity
+            | Self::PersonalDataPayment
+            | Self::PersonalDataAddress
+            | Self::Copyright => Some(4),
+            Self::Secrets => Some(5),
+            Self::Harassment
+            | Self::HarassmentThreatening
+            | Self::Hate
+            | Self::HateThreatening
+            | Self::Illicit
+            | Self::IllicitViolent
+            | Self::SelfHarm
+            | Self::SelfHarmIntent
+            | Self::SelfHarmInstructions
+            | Self::Sexual
+            | Self::SexualMinors
+            | Self::Violence
+            | Self::ViolenceGraphic
+            | Self::Toxicity
+            | Self::PromptInjection
+            | Self::Jailbreak
+            | Self::Spam
+            | Self::Weapons => None,
+        }
+    }
+
+    /// How severe a score of the category is, 0 to 7, as Azure's content safety counts; its four levels (0, 2, 4, 6) are this
+    /// with the lowest bit cleared.
+    ///
+    /// Of scores that say how bad it is, the eighths of the scale: 4 and more is what the default heads flag. Of others the
+    /// category's [gravity](Self::gravity), in proportion to the score and rounded.
+    #[must_use]
+    pub fn severity(self, score: f32) -> u32 {
+        let score = score.clamp(0.0, 1.0);
+        match self.gravity() {
+            None => (score * 8.0).min(7.0) as u32,
+            Some(gravity) => (score * f32::from(gravity)).round() as u32,
+        }
+    }
 }
 
 /// A name that is no category of the taxonomy.
@@ -154,12 +245,29 @@ mod tests {
         assert_eq!(openai.len(), 13);
         let azure: std::collections::BTreeSet<_> = all().filter_map(|names| names.azure).collect();
         assert_eq!(azure.into_iter().collect::<Vec<_>>(), ["Hate", "SelfHarm", "Sexual", "Violence"]);
-        // Of Llama Guard's hazards, sex-related crimes (S3), defamation (S5), specialised advice (S6), elections (S13) and
-        // abuse of code interpreters (S14) have no category of their own here.
+        // Hazards of which a category says that they are nearest to it are nearest to one themselves.
         let guard: std::collections::BTreeSet<_> = all().filter_map(|names| names.llama_guard).collect();
+        let known = |id| LLAMA_GUARD.iter().any(|hazard| hazard.id == id && hazard.nearest.is_some());
+        assert!(guard.into_iter().all(known));
+        let unmeasured = LLAMA_GUARD.iter().filter(|hazard| hazard.nearest.is_none()).map(|hazard| hazard.id);
+        assert_eq!(unmeasured.collect::<Vec<_>>(), ["S5", "S6", "S13"]);
+    }
+
+    #[test]
+    fn severity_has_eight_levels() {
+        let levels = [0.0, 0.124, 0.125, 0.49, 0.5, 0.874, 0.875, 1.0];
+        assert_eq!(levels.map(|score| CategoryId::Hate.severity(score)), [0, 0, 1, 3, 4, 6, 7, 7]);
+    }
+
+    #[test]
+    fn what_is_certain_is_as_severe_as_its_category() {
+        let certain = |category: CategoryId| category.severity(1.0);
+        assert_eq!(certain(CategoryId::PersonalDataContact), 2);
+        assert_eq!(certain(CategoryId::PersonalDataPayment), 4);
+        assert_eq!(certain(CategoryId::Secrets), 5);
         assert_eq!(
-            guard.into_iter().collect::<Vec<_>>(),
-            ["S1", "S10", "S11", "S12", "S2", "S4", "S7", "S8", "S9"]
+            [0.0, 0.05, 0.5, 0.6, 0.95].map(|score| CategoryId::Secrets.severity(score)),
+            [0, 0, 3, 3, 5]
         );
     }
 }

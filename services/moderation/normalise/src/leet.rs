@@ -1,5 +1,7 @@
 //! Digits and signs that stand for letters.
 
+use std::ops::Range;
+
 use crate::{letters::runs, view::Edits};
 
 /// Signs of several characters, the longest first.
@@ -39,25 +41,31 @@ fn in_token(c: char) -> bool {
     c.is_ascii_alphanumeric() || letter(c).is_some() || matches!(c, '|' | '\\' | '/' | '_' | '-' | '<' | ')')
 }
 
-/// Whether a sign that is also punctuation is meant as a letter: with letters on both sides, no closing parenthesis.
-fn is_meant(c: char, before: Option<char>, after: Option<char>, word: &str) -> bool {
+/// Whether a sign that is also punctuation is meant as a letter: with letters on both sides, and no parenthesis that the word
+/// closes.
+fn is_meant(c: char, before: Option<char>, after: Option<char>, closed: bool) -> bool {
     let reads = |c: char| c.is_ascii_alphanumeric() || matches!(c, '@' | '$' | '!' | '|' | '(');
     match c {
-        '(' => !word.contains(')') && after.is_some_and(reads),
+        '(' => !closed && after.is_some_and(reads),
         '!' | '|' | '+' => before.is_some_and(reads) && after.is_some_and(reads),
         '£' | '€' | '¥' => before.is_some_and(reads),
         _ => true,
     }
 }
 
+/// Words that hold letters and what may stand for some, each with its place.
+pub(crate) fn tokens(text: &str) -> impl Iterator<Item = (Range<usize>, &str)> {
+    runs(text, in_token).filter(|(_, token)| {
+        let plain = token.bytes().all(|byte| byte.is_ascii_alphabetic());
+        !plain && token.bytes().any(|byte| byte.is_ascii_alphabetic())
+    })
+}
+
 /// Letters in place of what stands for them, in words that hold a letter.
 pub(crate) fn letters(text: &str) -> Edits {
     let mut edits = Edits::default();
-    for (range, token) in runs(text, in_token) {
-        let plain = token.bytes().all(|byte| byte.is_ascii_alphabetic());
-        if plain || !token.bytes().any(|byte| byte.is_ascii_alphabetic()) {
-            continue;
-        }
+    for (range, token) in tokens(text) {
+        let closed = token.contains(')');
         let (mut at, mut before) = (0, None);
         while let Some(c) = token[at..].chars().next() {
             let rest = &token[at..];
@@ -70,7 +78,7 @@ pub(crate) fn letters(text: &str) -> Edits {
                 continue;
             }
             if let Some(letter) = letter(c)
-                && is_meant(c, before, rest[c.len_utf8()..].chars().next(), token)
+                && is_meant(c, before, rest[c.len_utf8()..].chars().next(), closed)
             {
                 edits.swap(range.start + at, c, letter);
             }

@@ -79,6 +79,8 @@ impl Alphabet {
     /// beside Latin.
     pub(crate) fn of(c: char) -> Option<Self> {
         Some(match c {
+            // Punctuation, kana and Chinese: most of the texts in which these letters are looked for in vain.
+            '\u{2000}'..='\u{2bff}' | '\u{2e00}'..='\u{a48f}' => return None,
             'a'..='z'
             | 'A'..='Z'
             | '\u{c0}'..='\u{d6}'

@@ -183,24 +183,46 @@ pub(crate) fn joined(text: &str) -> Edits {
     edits
 }
 
-/// No letter more than twice in a row.
-pub(crate) fn squeezed(text: &str) -> Edits {
+/// Letters that stand three times and more in a row stand `keep` times instead.
+pub(crate) fn squeezed(text: &str, keep: usize) -> Edits {
     let mut edits = Edits::default();
-    let mut last: Option<char> = None;
-    let mut count = 0_usize;
-    let mut surplus: Option<Range<usize>> = None;
-    for (at, c) in text.char_indices() {
-        count = if last == Some(c) { count + 1 } else { 1 };
-        last = Some(c);
+    let mut chars = text.char_indices().peekable();
+    while let Some((start, c)) = chars.next() {
+        let mut count = 1;
+        while chars.next_if(|(_, next)| *next == c).is_some() {
+            count += 1;
+        }
         if count > 2 && is_letter(c) {
-            let start = surplus.map_or(at, |range| range.start);
-            surplus = Some(start..at + c.len_utf8());
-        } else if let Some(range) = surplus.take() {
-            edits.remove(range);
+            edits.replace_chars(start..start + count * c.len_utf8(), std::iter::repeat_n(c, keep));
         }
     }
-    if let Some(range) = surplus {
-        edits.remove(range);
-    }
     edits
+}
+
+/// A word that was written letter by letter.
+pub(crate) struct Split {
+    /// Its letters, digits and signs.
+    pub(crate) word: String,
+    /// What stood between them.
+    pub(crate) separator: char,
+}
+
+/// The words that [`joined`] puts together by these edits of a text.
+pub(crate) fn splits(text: &str, joined: &Edits) -> Vec<Split> {
+    let first = |text: &str| text.chars().next();
+    let mut splits: Vec<Split> = Vec::new();
+    let mut end = None;
+    for range in joined.ranges() {
+        let letter = text[..range.start].chars().next_back();
+        let goes_on = end.is_some_and(|end| end + letter.map_or(0, char::len_utf8) == range.start);
+        match splits.last_mut().filter(|_| goes_on) {
+            Some(split) => split.word.extend(first(&text[range.end..])),
+            None => splits.push(Split {
+                word: letter.into_iter().chain(first(&text[range.end..])).collect(),
+                separator: first(&text[range.clone()]).unwrap_or(' '),
+            }),
+        }
+        end = Some(range.end);
+    }
+    splits
 }

@@ -43,6 +43,10 @@ impl View {
         &self.text
     }
 
+    pub(crate) fn into_text(self) -> String {
+        self.text
+    }
+
     /// The smallest byte range of the original that `range`, in bytes of the view, was made of.
     ///
     /// It lies on the original's character boundaries. A range that cuts characters of the view counts as holding
@@ -201,5 +205,10 @@ impl Edits {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.list.is_empty()
+    }
+
+    /// What is replaced, in order.
+    pub(crate) fn ranges(&self) -> impl Iterator<Item = &Range<usize>> {
+        self.list.iter().map(|(range, _)| range)
     }
 }

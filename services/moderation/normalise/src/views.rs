@@ -67,7 +67,33 @@ pub fn readable(text: &str) -> View {
 /// that stand for letters (only in words that hold letters, so that 2024 stays), and no letter more than twice in a row.
 #[must_use]
 pub fn skeleton(text: &str) -> View {
-    let steps: [Step; 8] = [
+    let view = undrawn(text);
+    let edits = spaced::squeezed(view.text(), 2);
+    view.edit(&edits)
+}
+
+/// The [`skeleton`], and, where letters stand three times and more in a row, a second one in which those stand once: "fuuuck"
+/// is "fuuck" and "fuck".
+#[must_use]
+pub fn skeletons(text: &str) -> (View, Option<View>) {
+    let view = undrawn(text);
+    let edits = spaced::squeezed(view.text(), 1);
+    if edits.is_empty() {
+        return (view, None);
+    }
+    let once = view.clone().edit(&edits);
+    let edits = spaced::squeezed(view.text(), 2);
+    (view.edit(&edits), Some(once))
+}
+
+/// The skeleton with letters as often as they were written.
+fn undrawn(text: &str) -> View {
+    let view = readable(text);
+    if view.text().is_ascii() {
+        // The other steps change nothing in it, and would read all of it.
+        return apply(view, &[spaced::joined, fold::folded, leet::letters]);
+    }
+    let steps: [Step; 7] = [
         styled::flags,
         invisible::joiners,
         spaced::joined,
@@ -75,15 +101,12 @@ pub fn skeleton(text: &str) -> View {
         fold::folded,
         han::halves,
         leet::letters,
-        spaced::squeezed,
     ];
-    apply(readable(text), &steps)
+    apply(view, &steps)
 }
 
 /// The [`skeleton`] with each Chinese character as its most frequent reading: pinyin without tones and without spaces,
-/// `v` for `ü`. What is not Chinese stays.
-///
-/// Terms in pinyin match across syllables too ("xian" is 先 and 西安); [`View::is_boundary`] tells where characters begin.
+/// `v` for `ü`. What is not Chinese stays. [`Sound`](crate::Sound) tells syllables apart.
 #[must_use]
 pub fn pinyin(text: &str) -> View {
     apply(skeleton(text), &[han::syllables])

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use atelier_ocr::{LineImage, Page, ProbabilityMap, qr_codes, text_boxes};
+use atelier_ocr::{Limits, LineImage, Page, ProbabilityMap, qr_codes, text_boxes};
 use image::{Rgb, RgbImage};
 
 /// The best of several runs: other work on the machine only makes it longer.
@@ -35,8 +35,9 @@ fn main() {
         let values = (0..small.height()).flat_map(|y| (0..small.width()).map(move |x| (x, y)));
         let values = values.map(|(x, y)| f32::from(u8::from(line(x, y)))).collect();
         let map = ProbabilityMap::new(small.width() as usize, small.height() as usize, values).unwrap();
-        let boxes = text_boxes(&map, &page, 100);
-        println!("  boxes ({}): {:?}", boxes.len(), best(|| text_boxes(&map, &page, 100)));
+        let limits = Limits { lines: 100, columns: 100_000 };
+        let boxes = text_boxes(&map, &page, limits).boxes;
+        println!("  boxes ({}): {:?}", boxes.len(), best(|| text_boxes(&map, &page, limits)));
         if let Some(first) = boxes.first() {
             println!("  a line: {:?}", best(|| LineImage::cut(page.pixels(), &first.quad)));
         }

@@ -4,7 +4,7 @@
 //! Binarization", 2020; rapidocr 3.10.0 `DBPostProcess`).
 
 use crate::{
-    Page, ProbabilityMap, Quad,
+    LineImage, Page, ProbabilityMap, Quad,
     rectangle::{Rectangle, clockwise},
 };
 
@@ -33,18 +33,44 @@ pub struct TextBox {
     pub row: usize,
 }
 
-/// The boxes of a page, from top to bottom and in a row from left to right; of more than `most` the largest.
+/// How much of a page is read: reading takes time for each line and each column of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Lines.
+    pub lines: usize,
+    /// Columns of all lines together, as wide as they are read: 48 pixels high.
+    pub columns: usize,
+}
+
+/// The boxes that a page has.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Boxes {
+    /// From top to bottom, and in a row from left to right.
+    pub boxes: Vec<TextBox>,
+    /// There are more of them, left out for the limits.
+    pub truncated: bool,
+}
+
+/// The boxes of a page; where the limits have no room for all, the largest that they have room for.
 #[must_use]
-pub fn text_boxes(map: &ProbabilityMap, page: &Page, most: usize) -> Vec<TextBox> {
+pub fn text_boxes(map: &ProbabilityMap, page: &Page, limits: Limits) -> Boxes {
     let mut parts = map.parts(TEXT);
     parts.sort_by_key(|part| std::cmp::Reverse(part.pixels));
     parts.truncate(MAX_PARTS);
     let mut boxes: Vec<TextBox> =
         parts.into_iter().filter_map(|part| text_box(map, page, Rectangle::around(part.points)?)).collect();
     boxes.sort_by(|a, b| area(&b.quad).total_cmp(&area(&a.quad)));
-    boxes.truncate(most);
+    let (all, mut left) = (boxes.len(), limits.columns);
+    boxes.retain(|one| match left.checked_sub(LineImage::filled_width_of(&one.quad)) {
+        Some(rest) => {
+            left = rest;
+            true
+        }
+        None => false,
+    });
+    boxes.truncate(limits.lines);
     put_in_reading_order(&mut boxes);
-    boxes
+    Boxes { truncated: boxes.len() < all, boxes }
 }
 
 fn text_box(map: &ProbabilityMap, page: &Page, found: Rectangle) -> Option<TextBox> {
@@ -123,14 +149,20 @@ mod tests {
     #[test]
     fn boxes_come_in_reading_order_and_grow() {
         let map = map(&[[70, 12, 40, 8], [10, 40, 60, 8], [10, 10, 40, 8], [2, 100, 2, 1]]);
-        let boxes = text_boxes(&map, &page(256, 256), 9);
+        let limits = |lines, columns| Limits { lines, columns };
+        let Boxes { boxes, truncated } = text_boxes(&map, &page(256, 256), limits(9, 10_000));
+        assert!(!truncated);
         let lefts: Vec<_> = boxes.iter().map(|one| (one.row, one.quad[0][0] as u32 / 10)).collect();
         assert_eq!(lefts.len(), 3);
         assert_eq!(boxes.iter().map(|one| one.row).collect::<Vec<_>>(), [0, 0, 1]);
         // 40 x 8 pixels, widened by one: grows by 41 * 9 * 1.6 / 100, less what lies between pixels.
         let quad = boxes[0].quad;
         assert!(quad[0][0] > 4.0 && quad[0][0] < 12.0 && quad[2][1] > 44.0 && quad[2][1] < 52.0, "{quad:?}");
-        assert_eq!(text_boxes(&map, &page(256, 256), 1).len(), 1);
+        // What there is no room for is left out, and that is said: of lines, then of columns, of which each has 192.
+        for (limits, left) in [(limits(1, 10_000), 1), (limits(9, 400), 2), (limits(9, 0), 0)] {
+            let few = text_boxes(&map, &page(256, 256), limits);
+            assert!(few.truncated && few.boxes.len() == left, "{limits:?}: {few:?}");
+        }
     }
 
     proptest! {
@@ -145,8 +177,11 @@ mod tests {
             let height = values.len() / width;
             let map = ProbabilityMap::new(width, height, values[..width * height].to_vec()).unwrap();
             let page = page(90, 70);
-            let boxes = text_boxes(&map, &page, most);
+            let limits = Limits { lines: most, columns: 50 * most };
+            let Boxes { boxes, .. } = text_boxes(&map, &page, limits);
             prop_assert!(boxes.len() <= most);
+            let columns: usize = boxes.iter().map(|one| LineImage::filled_width_of(&one.quad)).sum();
+            prop_assert!(columns <= limits.columns);
             prop_assert!(boxes.is_sorted_by_key(|one| one.row));
             for point in boxes.iter().flat_map(|one| one.quad) {
                 prop_assert!((0.0..90.0).contains(&point[0]) && (0.0..70.0).contains(&point[1]));

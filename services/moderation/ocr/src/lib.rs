@@ -28,7 +28,7 @@ mod region;
 mod text;
 
 pub use self::{
-    boxes::{TextBox, text_boxes},
+    boxes::{Boxes, Limits, TextBox, text_boxes},
     charset::{Charset, Reading},
     error::OcrError,
     line::{LINE_HEIGHT, LineImage, MAX_LINE_WIDTH},

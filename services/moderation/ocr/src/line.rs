@@ -26,14 +26,9 @@ impl LineImage {
     /// Cuts a line out. Its width is in proportion, 1 to 3,200 pixels.
     #[must_use]
     pub fn cut(page: &RgbImage, quad: &Quad) -> Self {
-        let [a, b, c, d] = *quad;
-        let quad = match side(a, d, b, c) >= UPRIGHT_RATIO * side(a, b, d, c) {
-            true => [b, c, d, a],
-            false => *quad,
-        };
-        let [a, b, c, d] = quad;
-        let (across, down) = (side(a, b, d, c), side(a, d, b, c));
-        let width = (LINE_HEIGHT as f32 * across / down).ceil().clamp(1.0, MAX_LINE_WIDTH as f32) as usize;
+        let quad = level(quad);
+        let (across, down) = sides(&quad);
+        let width = width(across, down);
         let samples = (down / LINE_HEIGHT as f32).ceil().clamp(1.0, MAX_SAMPLES as f32) as usize;
         let plane = Plane::onto(&quad);
         let mut pixels = Vec::with_capacity(width * LINE_HEIGHT * 3);
@@ -54,6 +49,13 @@ impl LineImage {
             }
         }
         Self { width, pixels }
+    }
+
+    /// The [`LineImage::filled_width`] of the line that would be cut out.
+    #[must_use]
+    pub fn filled_width_of(quad: &Quad) -> usize {
+        let (across, down) = sides(&level(quad));
+        width(across, down).next_multiple_of(WIDTH_STEP)
     }
 
     /// A line without any text on it, to warm a model up.
@@ -78,6 +80,22 @@ impl LineImage {
         let row = move |channel, row| (0..wide).map(move |column| value(channel, row, column).unwrap_or(0.0));
         [2, 1, 0].into_iter().flat_map(move |channel| (0..LINE_HEIGHT).flat_map(move |n| row(channel, n)))
     }
+}
+
+/// The corners in the order in which the text reads level.
+fn level(quad: &Quad) -> Quad {
+    let [a, b, c, d] = *quad;
+    if side(a, d, b, c) >= UPRIGHT_RATIO * side(a, b, d, c) { [b, c, d, a] } else { *quad }
+}
+
+/// How far a level box goes across and down, in pixels.
+fn sides([a, b, c, d]: &Quad) -> (f32, f32) {
+    (side(*a, *b, *d, *c), side(*a, *d, *b, *c))
+}
+
+/// Columns of a line that is brought to its height.
+fn width(across: f32, down: f32) -> usize {
+    (LINE_HEIGHT as f32 * across / down).ceil().clamp(1.0, MAX_LINE_WIDTH as f32) as usize
 }
 
 /// The longer of two sides that face each other, in whole pixels; 1 where corners are nowhere.
@@ -178,6 +196,7 @@ mod tests {
         ]))) {
             let line = LineImage::cut(&RgbImage::new(40, 30), &quad);
             prop_assert!((1..=MAX_LINE_WIDTH).contains(&line.width));
+            prop_assert_eq!(LineImage::filled_width_of(&quad), line.filled_width());
             prop_assert_eq!(line.pixels.len(), line.width * LINE_HEIGHT * 3);
             prop_assert!(line.values().all(|value| (-1.0..=1.0).contains(&value)));
         }

@@ -35,6 +35,15 @@ impl Region {
         Self { left, top, width, height }
     }
 
+    /// The same part of a picture that was resized from one width and height to another.
+    #[must_use]
+    pub fn resized(self, from: (u32, u32), to: (u32, u32)) -> Self {
+        let scaled = |place: u32, from: u32, to: u32| place as f32 * (to as f32 / from.max(1) as f32);
+        let corner = |x: u32, y: u32| [scaled(x, from.0, to.0), scaled(y, from.1, to.1)];
+        let (right, bottom) = (self.left.saturating_add(self.width), self.top.saturating_add(self.height));
+        Self::around(&[corner(self.left, self.top), corner(right, bottom)], to)
+    }
+
     /// The smallest one around both.
     #[must_use]
     pub fn union(self, other: Self) -> Self {
@@ -59,6 +68,10 @@ mod tests {
         assert_eq!(region, Region { left: 0, top: 2, width: 2, height: 18 });
         let other = Region { left: 5, top: 0, width: 1, height: 1 };
         assert_eq!(region.union(other), Region { left: 0, top: 0, width: 6, height: 20 });
+        let small = Region { left: 3, top: 1, width: 2, height: 9 };
+        let large = Region { left: 6, top: 3, width: 4, height: 27 };
+        assert_eq!(small.resized((5, 10), (10, 30)), large);
+        assert_eq!(large.resized((10, 30), (5, 10)), small);
         let nowhere = Region::around(&[[f32::NAN; 2]], (10, 20));
         assert!(nowhere.left + nowhere.width <= 10 && nowhere.top + nowhere.height <= 20);
     }

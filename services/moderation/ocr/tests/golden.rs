@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use atelier_ocr::{LineImage, Page, ProbabilityMap, qr_codes, text_boxes};
+use atelier_ocr::{Limits, LineImage, Page, ProbabilityMap, qr_codes, text_boxes};
 use image::{Rgb, RgbImage};
 use serde_json::Value;
 
@@ -33,7 +33,7 @@ fn boxes_equal_the_reference() {
     let page = Page::new(&RgbImage::new(2 * width, 2 * height)).unwrap();
     let values = map.into_raw().into_iter().map(|value| f32::from(value) / 255.0).collect();
     let map = ProbabilityMap::new(width as usize, height as usize, values).unwrap();
-    let found = text_boxes(&map, &page, 100);
+    let found = text_boxes(&map, &page, Limits { lines: 100, columns: 100_000 }).boxes;
     let expected = expected()["boxes"].as_array().unwrap().clone();
     assert_eq!((found.len(), expected.len()), (4, 4));
     for reference in expected {

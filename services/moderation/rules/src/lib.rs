@@ -5,11 +5,11 @@
 //! that [`redact`] can cut them out. Every search takes time linear in the text and never fails.
 //!
 //! ```
-//! use atelier_rules::{KindSet, Style, personal_data, redact};
+//! use atelier_rules::{KindSet, personal_data, redact};
 //!
 //! let text = "Write to jane@example.org or call +41 44 668 18 00.";
 //! let found = personal_data(text, KindSet::ALL);
-//! assert_eq!(redact(text, &found, Style::Marks).text, "Write to [EMAIL] or call [PHONE].");
+//! assert_eq!(redact(text, &found), "Write to [EMAIL] or call [PHONE].");
 //! ```
 
 mod boundary;
@@ -17,6 +17,7 @@ mod error;
 mod fold;
 mod patterns;
 mod personal;
+mod profanity;
 mod redact;
 mod terms;
 
@@ -24,6 +25,7 @@ pub use self::{
     error::RulesError,
     patterns::{MAX_MATCHES, MAX_PATTERN_BYTES, MAX_PATTERNS, Pattern, PatternMatch, Patterns},
     personal::{Finding, Kind, KindSet, personal_data},
-    redact::{Redacted, Style, redact},
-    terms::{MAX_LIST_BYTES, MAX_TERM_BYTES, MAX_TERMS, Matching, Term, TermList, TermMatch},
+    profanity::profanity,
+    redact::{redact, replaced},
+    terms::{Found, MAX_LIST_BYTES, MAX_TERM_BYTES, MAX_TERMS, Matching, Term, TermList, TermMatch},
 };

@@ -39,8 +39,6 @@ pub struct Pattern {
 pub struct PatternMatch {
     /// Bytes of the text, between characters; never empty.
     pub range: Range<usize>,
-    /// Index of the pattern in the set.
-    pub pattern: usize,
     /// The pattern's tag.
     pub tag: u32,
 }
@@ -76,12 +74,10 @@ impl Patterns {
     /// The matches in `text`, pattern by pattern, of each the leftmost ones that do not overlap, [`MAX_MATCHES`] at most.
     pub fn find<'a>(&'a self, text: &'a str) -> impl Iterator<Item = PatternMatch> + 'a {
         let matching = self.any.matches(text).into_iter();
-        matching.filter_map(|index| Some((index, self.each.get(index)?))).flat_map(
-            move |(index, (regex, tag))| {
-                let found = regex.find_iter(text).take(MAX_MATCHES).filter(|m| !m.is_empty());
-                found.map(move |m| PatternMatch { range: m.range(), pattern: index, tag: *tag })
-            },
-        )
+        matching.filter_map(|index| self.each.get(index)).flat_map(move |(regex, tag)| {
+            let found = regex.find_iter(text).take(MAX_MATCHES).filter(|m| !m.is_empty());
+            found.map(move |m| PatternMatch { range: m.range(), tag: *tag })
+        })
     }
 }
 
@@ -112,8 +108,8 @@ mod tests {
     #[test]
     fn matches_have_their_pattern_and_tag() {
         let patterns = build(&["a+b", r"(?i)order \d+", "nothing"]).unwrap();
-        let found: Vec<_> = patterns.find("Order 12, aab, ab").map(|m| (m.range, m.pattern, m.tag)).collect();
-        assert_eq!(found, [(10..13, 0, 7), (15..17, 0, 7), (0..8, 1, 8)]);
+        let found: Vec<_> = patterns.find("Order 12, aab, ab").map(|m| (m.range, m.tag)).collect();
+        assert_eq!(found, [(10..13, 7), (15..17, 7), (0..8, 8)]);
         assert_eq!(build(&[]).unwrap().find("text").count(), 0);
     }
 

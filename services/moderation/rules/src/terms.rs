@@ -52,6 +52,15 @@ pub struct TermMatch {
     pub tag: u32,
 }
 
+/// What of a list stands in a text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Terms, by where they start.
+    pub matches: Vec<TermMatch>,
+    /// Where allowed terms stand, by where they start: matches of other lists that lie within may be cancelled too.
+    pub allowed: Vec<Range<usize>>,
+}
+
 /// A compiled list, immutable and shared between threads.
 pub struct TermList {
     /// Steps by characters: over 100,000 terms half the time of the `aho-corasick` crate's smaller automaton, whose DFA
@@ -115,28 +124,22 @@ impl TermList {
         Ok(Self { automaton, rules, longest: texts.iter().map(String::len).max().unwrap_or(0) })
     }
 
-    /// How many terms the list has.
+    /// The terms in `text`. Of matches with one tag that overlap, the leftmost stays, of those that start together the
+    /// longest; matches of other tags may overlap them. Takes time linear in the text and in the places where terms stand,
+    /// and bounded memory beside the result.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.rules.len()
+    pub fn find(&self, text: &str) -> Found {
+        self.find_by(text, |_| false, |_, _| true)
     }
 
-    /// Whether the list has no terms.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.rules.is_empty()
-    }
-
-    /// Bytes of heap that the compiled list holds.
-    #[must_use]
-    pub fn memory(&self) -> usize {
-        self.automaton.heap_bytes() + self.rules.len() * size_of::<Rule>()
-    }
-
-    /// The terms in `text`, by where they start. Of matches with one tag that overlap, the leftmost stays, of those that
-    /// start together the longest; matches of other tags may overlap them. Takes time linear in the text and in the
-    /// places where terms stand, and bounded memory beside the result.
-    pub fn find(&self, text: &str) -> impl Iterator<Item = TermMatch> + use<> {
+    /// As [`TermList::find`], in a text that does not show all there is to know: `ends` tells of bytes, between characters,
+    /// where words begin or end beside those where they visibly do, `fits` whether the term of this index may stand there.
+    pub fn find_by(
+        &self,
+        text: &str,
+        ends: impl Fn(usize) -> bool,
+        fits: impl Fn(usize, &Range<usize>) -> bool,
+    ) -> Found {
         let folded = Folded::new(text);
         let mut sweep = Sweep::default();
         let mut boundaries = Boundaries::new(text);
@@ -146,7 +149,8 @@ impl TermList {
             let Some(rule) = self.rules.get(term).copied() else { continue };
             let range = folded.original(m.start()..m.end());
             let anywhere = rule.matching == Matching::Substring;
-            if anywhere || boundaries.at(range.start) && boundaries.at(range.end) {
+            let mut bounded = |at| boundaries.at(at) || ends(at);
+            if (anywhere || bounded(range.start) && bounded(range.end)) && fits(term, &range) {
                 sweep.held.push(Candidate { range, term, rule });
             }
             if sweep.held.len() >= limit {
@@ -157,7 +161,7 @@ impl TermList {
             }
         }
         sweep.settle(usize::MAX);
-        sweep.found.into_iter()
+        sweep.found
     }
 }
 
@@ -165,7 +169,7 @@ impl TermList {
 #[derive(Default)]
 struct Sweep {
     held: Vec<Candidate>,
-    found: Vec<TermMatch>,
+    found: Found,
     /// End of the last match of each tag.
     ends: HashMap<u32, usize>,
     /// The furthest end of an allowed term so far: what starts later and ends before lies within it.
@@ -180,12 +184,13 @@ impl Sweep {
         for Candidate { range, term, rule } in self.held.drain(..ripe) {
             if rule.allow {
                 self.allowed = self.allowed.max(range.end);
+                self.found.allowed.push(range);
                 continue;
             }
             let end = self.ends.entry(rule.tag).or_default();
             if range.end > self.allowed && range.start >= *end {
                 *end = range.end;
-                self.found.push(TermMatch { range, term, tag: rule.tag });
+                self.found.matches.push(TermMatch { range, term, tag: rule.tag });
             }
         }
     }

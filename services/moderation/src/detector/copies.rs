@@ -9,13 +9,13 @@ use atelier_core::{CategoryId, ModelId, ModelRef, Revision};
 use atelier_likeness::ImageQuery;
 use image::RgbImage;
 
-use super::{About, ImageDetector, TextDetector};
+use super::{About, ImageDetector, Prepared, TextDetector};
 use crate::{
     call::Call,
     categories::CategorySet,
     error::ModerationError,
     scores::{Finding, Measurement, NOTABLE},
-    works::{List, Match, Works},
+    works::{List, Match, Works, views::asked},
 };
 
 /// What is measured.
@@ -39,7 +39,7 @@ pub(crate) struct Copies(Lists);
 struct Lists {
     works: Arc<Works>,
     about: Arc<About>,
-    /// As long as no tenant has works of the kind.
+    /// For tenants who have no works of the kind.
     idle: Arc<About>,
 }
 
@@ -47,7 +47,7 @@ impl Quotations {
     /// # Errors
     /// None are known: the name is a valid one.
     pub(crate) fn new(works: Arc<Works>) -> Result<Self, ModerationError> {
-        Lists::new(works).map(Self)
+        Lists::new(works, Vec::new()).map(Self)
     }
 }
 
@@ -55,28 +55,27 @@ impl Copies {
     /// # Errors
     /// As [`Quotations::new`].
     pub(crate) fn new(works: Arc<Works>) -> Result<Self, ModerationError> {
-        Lists::new(works).map(Self)
+        let embedder = works.embedder().map(|embedder| embedder.about().models().cloned().collect());
+        Lists::new(works, embedder.unwrap_or_default()).map(Self)
     }
 }
 
 impl Lists {
-    fn new(works: Arc<Works>) -> Result<Self, ModerationError> {
+    fn new(works: Arc<Works>, parts: Vec<ModelRef>) -> Result<Self, ModerationError> {
         let unfit = |error: atelier_core::ids::InvalidName| ModerationError::Config(error.to_string());
         let model = ModelRef {
             id: ModelId::new(NAME).map_err(unfit)?,
             revision: Revision::new(REVISION).map_err(unfit)?,
         };
-        let idle = About { model, parts: Vec::new(), categories: CategorySet::default() };
+        let idle = About { model, parts, categories: CategorySet::default() };
         let about = About { categories: [CATEGORY].into_iter().collect(), ..idle.clone() };
         Ok(Self { works, about: Arc::new(about), idle: Arc::new(idle) })
     }
 
-    fn about(&self, compares: impl Fn(&List) -> bool) -> Arc<About> {
-        Arc::clone(if self.works.any(compares) { &self.about } else { &self.idle })
-    }
-
-    fn apply(&self, call: &Call, compares: impl Fn(&List) -> bool) -> bool {
-        self.works.of(call.tenant()).is_some_and(|list| compares(&list))
+    /// A tenant's list is its own affair: no answer to another tells that there is one.
+    fn about_in(&self, call: &Call, compares: impl Fn(&List) -> bool) -> Arc<About> {
+        let compared = self.works.of(call.tenant()).is_some_and(|list| compares(&list));
+        Arc::clone(if compared { &self.about } else { &self.idle })
     }
 }
 
@@ -98,11 +97,15 @@ fn measurement(found: Vec<Match>, score: impl Fn(&Match) -> f32) -> Measurement 
 #[async_trait]
 impl TextDetector for Quotations {
     fn about(&self) -> Arc<About> {
-        self.0.about(List::has_texts)
+        Arc::clone(&self.0.about)
+    }
+
+    fn about_in(&self, call: &Call) -> Arc<About> {
+        self.0.about_in(call, List::has_texts)
     }
 
     async fn measure(&self, text: &str, call: &Call) -> Result<Measurement, ModerationError> {
-        if !self.0.apply(call, List::has_texts) {
+        if self.about_in(call).categories.is_empty() {
             return Ok(Measurement::default());
         }
         let found = self.0.works.find_text(text.to_owned(), MOST_WORKS, call).await?;
@@ -114,20 +117,29 @@ impl TextDetector for Quotations {
 #[async_trait]
 impl ImageDetector for Copies {
     fn about(&self) -> Arc<About> {
-        self.0.about(List::has_pictures)
+        Arc::clone(&self.0.about)
     }
 
-    fn prepare(&self, picture: &RgbImage) -> Result<Vec<u8>, ModerationError> {
-        Ok(ImageQuery::of(picture)?.to_bytes())
+    fn about_in(&self, call: &Call) -> Arc<About> {
+        self.0.about_in(call, List::has_pictures)
     }
 
-    async fn measure(&self, prepared: Vec<u8>, call: &Call) -> Result<Measurement, ModerationError> {
-        if !self.0.apply(call, List::has_pictures) {
+    /// The fingerprints, then what the model of vectors reads, if it is to read the picture.
+    fn prepare(&self, picture: &RgbImage) -> Result<Prepared, ModerationError> {
+        let embedder = self.0.works.embedder().map(Arc::as_ref);
+        let (query, input) = asked(picture, embedder)?;
+        Ok(std::iter::once(query.to_bytes()).chain(input.into_iter().flatten()).collect())
+    }
+
+    async fn measure(&self, mut prepared: Prepared, call: &Call) -> Result<Measurement, ModerationError> {
+        if self.about_in(call).categories.is_empty() {
             return Ok(Measurement::default());
         }
+        let input = (prepared.len() > 1).then(|| prepared.split_off(1));
         let broken = || ModerationError::Config("a picture was prepared by another detector".to_owned());
-        let query = ImageQuery::from_bytes(&prepared).ok_or_else(broken)?;
-        let found = self.0.works.find_picture(query, MOST_WORKS, call).await?;
+        let query = prepared.first().and_then(|query| ImageQuery::from_bytes(query)).ok_or_else(broken)?;
+        let vector = self.0.works.vector(input, call).await?;
+        let found = self.0.works.find_picture(query, vector, MOST_WORKS, call).await?;
         Ok(measurement(found, |found| found.similarity))
     }
 }

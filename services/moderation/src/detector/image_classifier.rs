@@ -6,23 +6,19 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use atelier_core::CategoryId;
-use atelier_inference::{BatchModel, Batcher, InferenceError, Model, RunControl, Tensor};
 use atelier_media::Filter;
-use image::RgbImage;
-use ndarray::Array4;
 use serde::Deserialize;
 
 use super::{
-    About, Detector, DetectorConfig, ImageDetector, Kind, Loader, labels::Labels, text_classifier::GRAPHS,
+    About, Detector, DetectorConfig, Kind, Loader,
+    labels::Labels,
+    pictures::{Pictures, Recipe, Row},
+    text_classifier::GRAPHS,
     windows::unfit,
 };
 use crate::{
-    call::Call,
     error::ModerationError,
     image::{Preparation, Size},
-    scores::Measurement,
 };
 
 pub(super) const KIND: Kind = Kind { name: "image-classifier", open };
@@ -134,20 +130,16 @@ impl File {
     }
 }
 
-#[derive(Debug)]
-struct Images {
-    about: Arc<About>,
-    categories: Vec<CategoryId>,
-    pixels: Pixels,
-    batcher: Batcher<Classifier>,
-}
-
-struct Classifier {
-    model: Model,
-    input: String,
-    output: String,
-    labels: Labels,
-    pixels: Pixels,
+impl Pixels {
+    /// What the model reads: colour by colour.
+    fn values(&self, picture: &[u8]) -> Vec<f32> {
+        let plane = |channel: usize| {
+            let (factor, shift) = self.affine[channel];
+            let pixels = picture.as_chunks::<3>().0.iter();
+            pixels.map(move |pixel| f32::from(pixel[channel]) * factor + shift)
+        };
+        (0..3).flat_map(plane).collect()
+    }
 }
 
 fn open(loader: &Loader<'_>, detector: &DetectorConfig) -> Result<Detector, ModerationError> {
@@ -156,78 +148,27 @@ fn open(loader: &Loader<'_>, detector: &DetectorConfig) -> Result<Detector, Mode
     let file: File = folder.json("preprocessor_config.json")?;
     let pixels =
         file.pixels().map_err(|problem| unfit(&folder, format!("preprocessor_config.json: {problem}")))?;
-    let graph = GRAPHS.into_iter().find(|graph| folder.has(graph)).unwrap_or(GRAPHS[0]);
-    let settings = &loader.config.image;
-    let load = |_| {
-        let model = Model::load_file(loader.runtime, &folder, graph, &loader.config.session)?;
-        let ([input], Some(output)) = (model.inputs(), model.outputs().first()) else {
-            return Err(unfit(&folder, "the graph must have one input, the pixels".to_owned()));
-        };
-        let (input, output) = (input.name.clone(), output.name.clone());
-        Ok(Classifier { model, input, output, labels: labels.clone(), pixels })
-    };
-    let models = (0..settings.instances.max(1)).map(load).collect::<Result<Vec<_>, _>>()?;
-    let categories = labels.categories();
     let about = About {
         model: folder.model().clone(),
         parts: Vec::new(),
-        categories: categories.iter().copied().collect(),
+        categories: labels.categories().into_iter().collect(),
     };
-    // A label of metrics lives as long as the process, and so does a detector.
-    let label: &'static str = about.model.id.to_string().leak();
-    let batcher = Batcher::start(label, &settings.batch, models)?;
-    Ok(Detector::Image(Arc::new(Images { about: Arc::new(about), categories, pixels, batcher })))
-}
-
-#[async_trait]
-impl ImageDetector for Images {
-    fn about(&self) -> Arc<About> {
-        Arc::clone(&self.about)
-    }
-
-    fn prepare(&self, picture: &RgbImage) -> Result<Vec<u8>, ModerationError> {
-        self.pixels.preparation.apply(picture).map_err(ModerationError::Resize)
-    }
-
-    async fn measure(&self, prepared: Vec<u8>, call: &Call) -> Result<Measurement, ModerationError> {
-        let scores = call.submit(&self.batcher, prepared).await?;
-        let mut measured = Measurement::default();
-        measured
-            .add_window(&self.categories, &scores, 0..0)
-            .map_err(|source| ModerationError::Score { detector: self.about.model.id.clone(), source })?;
-        Ok(measured)
-    }
-}
-
-impl BatchModel for Classifier {
-    /// RGB, row by row.
-    type Input = Vec<u8>;
-    type Output = Vec<f32>;
-
-    fn cost(_: &Vec<u8>) -> usize {
-        1
-    }
-
-    fn run(&mut self, batch: &[Vec<u8>], control: &RunControl) -> Result<Vec<Vec<f32>>, InferenceError> {
-        let Pixels { width, height, affine, .. } = self.pixels;
-        let plane = |picture: &[u8], channel: usize| -> Vec<f32> {
-            let (factor, shift) = affine[channel];
-            picture
-                .as_chunks::<3>()
-                .0
-                .iter()
-                .map(|pixel| f32::from(pixel[channel]) * factor + shift)
-                .collect()
-        };
-        let values = batch.iter().flat_map(|picture| (0..3).flat_map(|channel| plane(picture, channel)));
-        let input = Array4::from_shape_vec((batch.len(), 3, height, width), values.collect())
-            .map_err(|error| InferenceError::InvalidRun(error.to_string()))?;
-        let logits = self.model.run(&[(&self.input, input.into())], &[&self.output], control)?;
-        let rows = logits.into_iter().next().map(Tensor::into_f32).transpose()?.unwrap_or_default();
-        let wide =
-            || InferenceError::InvalidRun("the model wrote other scores than id2label names".to_owned());
-        rows.outer_iter().map(|row| self.labels.scores(row.iter().copied()).ok_or_else(wide)).collect()
-    }
+    let recipe = Recipe {
+        graph: Some(GRAPHS.into_iter().find(|graph| folder.has(graph)).unwrap_or(GRAPHS[0])),
+        prepare: Box::new(move |picture| pixels.preparation.apply(picture)),
+        values: Box::new(move |picture| pixels.values(picture)),
+        shape: [3, pixels.height, pixels.width],
+        output: None,
+        meaning: Box::new(move |row| {
+            let scores = labels.scores(row.iter().copied())?;
+            let mut scores: Vec<_> = labels.categories().into_iter().zip(scores).collect();
+            scores.sort_by_key(|(category, _)| *category);
+            Some(Row::scores(scores.into_iter().map(|(_, score)| score).collect()))
+        }),
+        gives_tags: false,
+        vectors: None,
+    };
+    Ok(Detector::Image(Arc::new(Pictures::start(loader, &folder, about, recipe)?)))
 }
 
 #[cfg(test)]

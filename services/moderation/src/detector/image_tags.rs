@@ -1,7 +1,8 @@
 //! Tags for pictures, and weapons among them: a classifier of ImageNet's classes.
 //!
 //! The folder has `model.onnx` (`pixels` f32 `[batch, 3, 224, 224]`, red-green-blue, each value less 127 and divided by 128
-//! -> `probabilities` f32 `[batch, classes]`) and `labels.json`, the names of the classes in their order.
+//! -> `probabilities` f32 `[batch, classes]` and `features` f32 `[batch, components]` of length 1) and `labels.json`, the
+//! names of the classes in their order. By the features pictures are compared with protected works.
 
 use std::sync::Arc;
 
@@ -51,12 +52,14 @@ fn open(loader: &Loader<'_>, detector: &DetectorConfig) -> Result<Detector, Mode
         categories: columns.into_iter().map(|(_, category)| category).collect(),
     };
     let recipe = Recipe {
-        prepare: |picture| PREPARATION.apply(picture),
-        values,
+        graph: None,
+        prepare: Box::new(|picture| PREPARATION.apply(picture)),
+        values: Box::new(values),
         shape: [3, SIDE, SIDE],
         output: Some("probabilities"),
-        meaning: Arc::new(move |row| meaning(row, &labels, &weapons)),
+        meaning: Box::new(move |row| meaning(row, &labels, &weapons)),
         gives_tags: true,
+        vectors: Some("features"),
     };
     Ok(Detector::Image(Arc::new(Pictures::start(loader, &folder, about, recipe)?)))
 }

@@ -7,11 +7,11 @@ use atelier_inference::ModelFolder;
 use serde::Deserialize;
 
 use super::{DetectorConfig, windows::unfit};
-use crate::error::ModerationError;
+use crate::{error::ModerationError, scores::NOTABLE};
 
 /// `config.json`.
 #[derive(Deserialize)]
-struct File {
+pub(super) struct File {
     #[serde(default)]
     id2label: BTreeMap<String, String>,
     #[serde(default)]
@@ -22,6 +22,34 @@ struct File {
     pad_token_id: Option<usize>,
     #[serde(default)]
     model_type: String,
+}
+
+impl File {
+    /// The labels, in the order of the model's outputs.
+    ///
+    /// # Errors
+    /// Their numbers are not those from 0 on.
+    pub(super) fn names(&self) -> Result<Vec<&str>, String> {
+        let width = self.id2label.len();
+        let mut names = vec![""; width];
+        for (index, name) in &self.id2label {
+            let place = index.parse::<usize>().ok().and_then(|index| names.get_mut(index));
+            *place.ok_or_else(|| {
+                format!("config.json: id2label: {index:?} is not 0 to {}", width.max(1) - 1)
+            })? = name;
+        }
+        Ok(names)
+    }
+
+    /// Most tokens that the model reads, if it says so.
+    pub(super) fn max_length(&self) -> Option<usize> {
+        // RoBERTa's positions begin behind the padding token's number.
+        let offset = match self.model_type.as_str() {
+            "roberta" | "xlm-roberta" | "camembert" => self.pad_token_id.unwrap_or(1) + 1,
+            _ => 0,
+        };
+        self.max_position_embeddings.map(|positions| positions.saturating_sub(offset))
+    }
 }
 
 /// How logits become probabilities.
@@ -41,6 +69,8 @@ pub(super) struct Labels {
     width: usize,
     /// The columns of each category.
     columns: Vec<(CategoryId, Vec<usize>)>,
+    /// Of each category: what counts as shown.
+    thresholds: Vec<f32>,
     /// Most tokens that the model reads, if it says so.
     pub(super) max_length: Option<usize>,
 }
@@ -52,32 +82,25 @@ impl Labels {
     /// The file is missing or wrong, a label of the configuration is not the model's, or none is left.
     pub(super) fn read(folder: &ModelFolder, detector: &DetectorConfig) -> Result<Self, ModerationError> {
         let file: File = folder.json("config.json")?;
-        Self::of(file, detector).map_err(|problem| unfit(folder, problem))
+        let labels = Self::of(file, detector).map_err(|problem| unfit(folder, problem))?;
+        labels.with_thresholds(detector)
+    }
+
+    /// # Errors
+    /// A threshold of the configuration is out of range, or of a category that is not measured.
+    fn with_thresholds(self, detector: &DetectorConfig) -> Result<Self, ModerationError> {
+        Ok(Self { thresholds: detector.thresholds(&self.categories())?, ..self })
     }
 
     fn of(file: File, detector: &DetectorConfig) -> Result<Self, String> {
-        let width = file.id2label.len();
-        let mut names = vec![None; width];
-        for (index, name) in &file.id2label {
-            let place = index.parse::<usize>().ok().and_then(|index| names.get_mut(index));
-            *place.ok_or_else(|| {
-                format!("config.json: id2label: {index:?} is not 0 to {}", width.max(1) - 1)
-            })? = Some(name.as_str());
-        }
-        if let Some(unknown) = detector.labels.keys().find(|label| !names.contains(&Some(label.as_str()))) {
-            let known: Vec<_> = names.iter().flatten().copied().collect();
-            return Err(format!("labels: {unknown:?} is none of {}", known.join(", ")));
+        let names = file.names()?;
+        let width = names.len();
+        if let Some(unknown) = detector.labels.keys().find(|label| !names.contains(&label.as_str())) {
+            return Err(format!("labels: {unknown:?} is none of {}", names.join(", ")));
         }
         let mut columns: Vec<(CategoryId, Vec<usize>)> = Vec::new();
         for (column, name) in names.iter().enumerate() {
-            let name = name.unwrap_or_default();
-            let own = || name.to_lowercase().replace(['_', ' '], "-").parse().ok();
-            let category =
-                if detector.labels.is_empty() { own() } else { detector.labels.get(name).copied() };
-            let wanted = |category: &CategoryId| {
-                detector.categories.as_ref().is_none_or(|categories| categories.contains(category))
-            };
-            if let Some(category) = category.filter(wanted) {
+            if let Some(category) = detector.meaning(name) {
                 match columns.iter_mut().find(|(known, _)| *known == category) {
                     Some((_, columns)) => columns.push(column),
                     None => columns.push((category, vec![column])),
@@ -94,13 +117,9 @@ impl Labels {
             Some("single_label_classification") | None => Activation::Softmax,
             Some(other) => return Err(format!("config.json: problem_type {other:?} is no classification")),
         };
-        // RoBERTa's positions begin behind the padding token's number.
-        let offset = match file.model_type.as_str() {
-            "roberta" | "xlm-roberta" | "camembert" => file.pad_token_id.unwrap_or(1) + 1,
-            _ => 0,
-        };
-        let max_length = file.max_position_embeddings.map(|positions| positions.saturating_sub(offset));
-        Ok(Self { activation, width, columns, max_length })
+        let max_length = file.max_length();
+        let thresholds = vec![NOTABLE; columns.len()];
+        Ok(Self { activation, width, columns, thresholds, max_length })
     }
 
     /// The categories, in the order of [`Labels::scores`].
@@ -108,8 +127,8 @@ impl Labels {
         self.columns.iter().map(|(category, _)| *category).collect()
     }
 
-    /// A score for each category: labels that exclude one another add up, of others the highest counts. `None`: the row
-    /// is not as wide as `id2label`.
+    /// A score for each category: labels that exclude one another add up, of others the highest counts; then the category's
+    /// threshold becomes 0.5. `None`: the row is not as wide as `id2label`.
     pub(super) fn scores(&self, logits: impl ExactSizeIterator<Item = f32> + Clone) -> Option<Vec<f32>> {
         if logits.len() != self.width {
             return None;
@@ -130,12 +149,24 @@ impl Labels {
                 Activation::Softmax => all.sum::<f32>().min(1.0),
             }
         };
-        Some(self.columns.iter().map(|(_, columns)| of(columns)).collect())
+        let scores = self.columns.iter().zip(&self.thresholds);
+        Some(scores.map(|((_, columns), threshold)| rescaled(of(columns), *threshold)).collect())
+    }
+}
+
+/// Moves a score so that `threshold`, above 0 and below 1, becomes [`NOTABLE`] and 0 and 1 stay; in between on two lines.
+pub(super) fn rescaled(score: f32, threshold: f32) -> f32 {
+    if score < threshold {
+        score / threshold * NOTABLE
+    } else {
+        (NOTABLE + (score - threshold) / (1.0 - threshold) * (1.0 - NOTABLE)).min(1.0)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::detector::text_classifier;
 
@@ -174,6 +205,30 @@ mod tests {
             (labels.max_length, labels.scores([0.0, 9.0, 0.0].into_iter())),
             (Some(512), Some(vec![0.5, 0.5]))
         );
+    }
+
+    #[test]
+    fn thresholds_move_the_scores_of_their_categories() {
+        let thresholds = [(CategoryId::Hate, 0.75)].into_iter().collect();
+        let detector = DetectorConfig { thresholds, ..detector(&[]) };
+        let labels = Labels::of(file(THREE), &detector).unwrap().with_thresholds(&detector).unwrap();
+        let logit = 3_f32.ln();
+        let scores = labels.scores([logit, 0.0, logit].into_iter()).unwrap();
+        assert!((scores[0] - 0.5).abs() < 1e-6 && (scores[1] - 0.75).abs() < 1e-6, "{scores:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn rescaling_keeps_ends_order_and_range(
+            threshold in 0.001_f32..0.999, lower in 0.0_f32..=1.0, higher in 0.0_f32..=1.0,
+        ) {
+            let (lower, higher) = (lower.min(higher), lower.max(higher));
+            let moved = |score| rescaled(score, threshold);
+            prop_assert_eq!((moved(0.0), moved(threshold), moved(1.0)), (0.0, NOTABLE, 1.0));
+            prop_assert!(moved(lower) <= moved(higher));
+            prop_assert_eq!(lower >= threshold, moved(lower) >= NOTABLE);
+            prop_assert!((rescaled(lower, NOTABLE) - lower).abs() < 1e-6);
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@
 
 mod combined;
 pub(crate) mod copies;
+mod faces;
 mod image_classifier;
 mod image_tags;
 mod labels;
@@ -23,21 +24,31 @@ mod pictures;
 pub(crate) mod rules;
 mod text_classifier;
 mod text_heads;
+pub(crate) mod token_classifier;
 mod windows;
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use atelier_core::{CategoryId, ModelId, ModelRef};
 use atelier_inference::{ModelFolder, ModelStore, Runtime};
+use atelier_likeness::UnitVector;
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    call::Call, categories::CategorySet, config::Config, error::ModerationError, scores::Measurement,
+    call::Call,
+    categories::CategorySet,
+    config::Config,
+    error::ModerationError,
+    scores::{Finding, Measurement, NOTABLE},
 };
 
-pub use self::ocr::{ReadPicture, Reader, Sheet};
+pub use self::ocr::{ReadPicture, Reader};
 
 /// All kinds of detectors.
 pub const KINDS: &[Kind] = &[
@@ -45,9 +56,11 @@ pub const KINDS: &[Kind] = &[
     combined::KIND,
     image_tags::KIND,
     ocr::KIND,
+    faces::KIND,
     nsfw::KIND,
     nsfwjs::KIND,
     text_classifier::KIND,
+    token_classifier::KIND,
     image_classifier::KIND,
 ];
 
@@ -61,7 +74,7 @@ pub struct Kind {
 }
 
 /// One line of the configuration's table.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DetectorConfig {
     /// Name of one of [`KINDS`].
@@ -78,6 +91,18 @@ pub struct DetectorConfig {
     /// labels that are named like categories.
     #[serde(default)]
     pub labels: BTreeMap<String, CategoryId>,
+    /// Of a classifier of your own: the score, above 0 and below 1, from which on a category counts as shown. The category's scores
+    /// are moved so that this one becomes 0.5, the others along two straight lines, from 0 to it and from it to 1. Default: 0.5.
+    #[serde(default)]
+    pub thresholds: BTreeMap<CategoryId, f32>,
+    /// Of a token classifier: labels that belong to a find beside others and make none by themselves, as a city does in an
+    /// address. Default: none.
+    #[serde(default)]
+    pub supporting_labels: BTreeSet<String>,
+    /// Of a token classifier: it runs only where a text is to be redacted or a request names a category that it measures. What
+    /// it alone measures is not measured where a request names no categories. Default: false.
+    #[serde(default)]
+    pub on_request: bool,
 }
 
 /// What a kind needs to load a model.
@@ -102,6 +127,17 @@ pub enum Detector {
     Reader(Arc<Reader>),
 }
 
+impl Detector {
+    /// The detector, if it turns pictures into vectors.
+    #[must_use]
+    pub fn embedder(&self) -> Option<Arc<dyn ImageDetector>> {
+        match self {
+            Self::Image(detector) if detector.gives_vectors() => Some(Arc::clone(detector)),
+            Self::Text(_) | Self::Image(_) | Self::Reader(_) => None,
+        }
+    }
+}
+
 /// What a detector says about itself.
 #[derive(Clone, Debug)]
 pub struct About {
@@ -119,6 +155,30 @@ pub trait TextDetector: std::fmt::Debug + Send + Sync {
     /// What it is.
     fn about(&self) -> Arc<About>;
 
+    /// What it is in a call: what it measures may depend on whose call it is, and a call ends under the rules that it began
+    /// with.
+    fn about_in(&self, _: &Call) -> Arc<About> {
+        self.about()
+    }
+
+    /// Whether it runs only where a request names what it measures; see [`DetectorConfig::on_request`].
+    fn on_request(&self) -> bool {
+        false
+    }
+
+    /// The places of names, addresses and the like in a text, all of them, for whoever takes them out; in order and apart.
+    ///
+    /// # Errors
+    /// As [`TextDetector::measure`].
+    async fn personal(&self, _: &str, _: &Call) -> Result<Vec<Finding>, ModerationError> {
+        Ok(Vec::new())
+    }
+
+    /// Whether it undoes disguises by itself, so that it is not shown what disguised words say.
+    fn undoes_disguises(&self) -> bool {
+        false
+    }
+
     /// Measures a text of up to 1 MiB; one without anything to read has scores of 0 and no windows.
     ///
     /// # Errors
@@ -126,28 +186,55 @@ pub trait TextDetector: std::fmt::Debug + Send + Sync {
     async fn measure(&self, text: &str, call: &Call) -> Result<Measurement, ModerationError>;
 }
 
+/// What a detector needs of a picture: the bytes that its models read, in an order of its own.
+pub type Prepared = Vec<Vec<u8>>;
+
 /// Measures pictures.
 #[async_trait]
 pub trait ImageDetector: std::fmt::Debug + Send + Sync {
     /// What it is.
     fn about(&self) -> Arc<About>;
 
-    /// Reduces a picture to the bytes its model reads. Runs on a blocking thread; the picture is gone afterwards.
+    /// What it is in a call: what it measures may depend on whose call it is.
+    fn about_in(&self, _: &Call) -> Arc<About> {
+        self.about()
+    }
+
+    /// Reduces a picture to the bytes its models read. Runs on a blocking thread; the picture is gone afterwards.
     ///
     /// # Errors
     /// The picture can't be reduced.
-    fn prepare(&self, picture: &RgbImage) -> Result<Vec<u8>, ModerationError>;
+    fn prepare(&self, picture: &RgbImage) -> Result<Prepared, ModerationError>;
 
     /// Whether its measurements carry tags.
     fn gives_tags(&self) -> bool {
         false
     }
 
+    /// Whether its measurements carry faces.
+    fn finds_faces(&self) -> bool {
+        false
+    }
+
+    /// Whether it turns pictures into vectors.
+    fn gives_vectors(&self) -> bool {
+        false
+    }
+
+    /// The vector by which a picture is compared with others; `None` unless it gives vectors. Takes what
+    /// [`ImageDetector::prepare`] returned.
+    ///
+    /// # Errors
+    /// The model failed, or what it wrote is no vector of length 1.
+    async fn embed(&self, _: Prepared, _: &Call) -> Result<Option<UnitVector>, ModerationError> {
+        Ok(None)
+    }
+
     /// Measures what [`ImageDetector::prepare`] returned.
     ///
     /// # Errors
     /// The picture could not be measured.
-    async fn measure(&self, prepared: Vec<u8>, call: &Call) -> Result<Measurement, ModerationError>;
+    async fn measure(&self, prepared: Prepared, call: &Call) -> Result<Measurement, ModerationError>;
 }
 
 impl About {
@@ -161,8 +248,12 @@ impl Loader<'_> {
     /// Loads all detectors of the configuration.
     ///
     /// # Errors
-    /// A kind is unknown, or a model is missing, corrupt or not what its kind needs.
+    /// A kind is unknown, or a model is missing, corrupt or not what its kind needs; or two read the text in pictures.
     pub fn open_all(&self) -> Result<Vec<Detector>, ModerationError> {
+        let mut readers = self.config.detectors.iter().filter(|detector| detector.kind == ocr::KIND.name);
+        if let Some(second) = readers.nth(1) {
+            return Err(second.refuse("text in pictures is read by one detector of kind \"ocr\" alone"));
+        }
         self.config.detectors.iter().map(|detector| self.open(detector)).collect()
     }
 
@@ -175,6 +266,16 @@ impl Loader<'_> {
                 known.join(", ")
             ))
         })?;
+        let classifiers = [text_classifier::KIND, token_classifier::KIND, image_classifier::KIND];
+        let of_ones_own = classifiers.iter().any(|classifier| classifier.name == kind.name);
+        if !detector.thresholds.is_empty() && !of_ones_own {
+            return Err(detector.refuse("thresholds: only a classifier of your own has them"));
+        }
+        if kind.name != token_classifier::KIND.name
+            && (detector.on_request || !detector.supporting_labels.is_empty())
+        {
+            return Err(detector.refuse("on_request, supporting_labels: only a token classifier has them"));
+        }
         (kind.open)(self, detector)
     }
 
@@ -197,7 +298,23 @@ impl DetectorConfig {
     /// `model` is no valid name.
     pub fn new(kind: &Kind, model: &str) -> Result<Self, ModerationError> {
         let model = ModelId::new(model).map_err(|error| ModerationError::Config(error.to_string()))?;
-        Ok(Self { kind: kind.name.to_owned(), model, path: None, categories: None, labels: BTreeMap::new() })
+        Ok(Self {
+            kind: kind.name.to_owned(),
+            model,
+            path: None,
+            categories: None,
+            labels: BTreeMap::new(),
+            thresholds: BTreeMap::new(),
+            supporting_labels: BTreeSet::new(),
+            on_request: false,
+        })
+    }
+
+    /// The category that a label of a classifier means, if it is used for one.
+    fn meaning(&self, label: &str) -> Option<CategoryId> {
+        let own = || label.to_lowercase().replace(['_', ' '], "-").parse().ok();
+        let category = if self.labels.is_empty() { own() } else { self.labels.get(label).copied() };
+        category.filter(|category| self.categories.as_ref().is_none_or(|all| all.contains(category)))
     }
 
     /// The columns of the model's output that are used, with their categories.
@@ -211,6 +328,21 @@ impl DetectorConfig {
             None if columns.is_empty() => Err(self.refuse("is used for no category")),
             None => Ok(columns),
         }
+    }
+
+    /// The thresholds of the categories that a classifier measures, in their order.
+    fn thresholds(&self, measured: &[CategoryId]) -> Result<Vec<f32>, ModerationError> {
+        for (category, threshold) in &self.thresholds {
+            if !(*threshold > 0.0 && *threshold < 1.0) {
+                let problem = format!("thresholds.{category}: must be above 0 and below 1, is {threshold}");
+                return Err(self.refuse(&problem));
+            }
+            if !measured.contains(category) {
+                return Err(self.refuse(&format!("thresholds: does not measure {category}")));
+            }
+        }
+        let of = |category| self.thresholds.get(category).copied().unwrap_or(NOTABLE);
+        Ok(measured.iter().map(of).collect())
     }
 
     fn refuse(&self, problem: &str) -> ModerationError {
@@ -242,6 +374,22 @@ mod tests {
             let refused = detector(Some(wrong)).columns(&MEASURED);
             assert!(matches!(refused, Err(ModerationError::Config(_))), "{refused:?}");
         }
+    }
+
+    #[test]
+    fn thresholds_are_shares_of_categories_that_are_measured() {
+        let told = |category, threshold| {
+            let thresholds = [(category, threshold)].into_iter().collect();
+            DetectorConfig { thresholds, ..detector(None) }.thresholds(&MEASURED)
+        };
+        assert_eq!(told(CategoryId::Sexual, 0.8).unwrap(), [NOTABLE, 0.8, NOTABLE]);
+        for wrong in [0.0, 1.0, -0.5, 7.0, f32::NAN, f32::INFINITY] {
+            let refused = told(CategoryId::Sexual, wrong);
+            assert!(
+                matches!(&refused, Err(ModerationError::Config(problem)) if problem.contains("thresholds.sexual"))
+            );
+        }
+        assert!(matches!(told(CategoryId::Spam, 0.8), Err(ModerationError::Config(_))));
     }
 
     #[test]

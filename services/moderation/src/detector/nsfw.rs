@@ -40,12 +40,14 @@ fn open(loader: &Loader<'_>, detector: &DetectorConfig) -> Result<Detector, Mode
         categories: columns.into_iter().map(|(_, category)| category).collect(),
     };
     let recipe = Recipe {
-        prepare: |picture| PREPARATION.apply(picture),
-        values,
+        graph: None,
+        prepare: Box::new(|picture| PREPARATION.apply(picture)),
+        values: Box::new(values),
         shape: [SIDE, SIDE, 3],
         output: None,
-        meaning: Arc::new(|row| Some(Row::scores(vec![*row.get(COLUMN)?]))),
+        meaning: Box::new(|row| Some(Row::scores(vec![*row.get(COLUMN)?]))),
         gives_tags: false,
+        vectors: None,
     };
     Ok(Detector::Image(Arc::new(Pictures::start(loader, &folder, about, recipe)?)))
 }

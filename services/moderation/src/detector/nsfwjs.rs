@@ -29,12 +29,14 @@ fn open(loader: &Loader<'_>, detector: &DetectorConfig) -> Result<Detector, Mode
         categories: columns.into_iter().map(|(_, category)| category).collect(),
     };
     let recipe = Recipe {
-        prepare,
-        values: |pixels| pixels.iter().map(|value| f32::from(*value) / 255.0).collect(),
+        graph: None,
+        prepare: Box::new(prepare),
+        values: Box::new(|pixels| pixels.iter().map(|value| f32::from(*value) / 255.0).collect()),
         shape: [SIDE as usize, SIDE as usize, 3],
         output: None,
-        meaning: Arc::new(meaning),
+        meaning: Box::new(meaning),
         gives_tags: false,
+        vectors: None,
     };
     Ok(Detector::Image(Arc::new(Pictures::start(loader, &folder, about, recipe)?)))
 }

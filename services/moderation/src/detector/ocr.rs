@@ -5,13 +5,13 @@
 //! Its manifest's option `detector` names the folder of the other model: a picture f32 `[1, 3, height, width]` to the
 //! probability of text `[1, 1, height, width]`.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use atelier_core::{CategoryId, ModelId};
 use atelier_inference::{BatchModel, Batcher, InferenceError, Model, ModelFolder, RunControl, Tensor};
 use atelier_ocr::{
-    Charset, LINE_HEIGHT, Line, LineImage, MAX_LINE_WIDTH, OcrError, Page, PictureText, ProbabilityMap,
-    QrCode, Reading, qr_codes, text_boxes,
+    Boxes, Charset, LINE_HEIGHT, Limits, Line, LineImage, MAX_LINE_WIDTH, OcrError, Page, PictureText,
+    ProbabilityMap, QrCode, Reading, qr_codes, text_boxes,
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use image::RgbImage;
@@ -28,6 +28,10 @@ pub(super) const KIND: Kind = Kind { name: "ocr", open };
 const MIN_CONFIDENCE: f32 = 0.5;
 /// Steps of the detector's cost, in pixels: it halves sides five times.
 const SQUARE: usize = 32 * 32;
+/// Memory of pages is shared out in these units, in bytes.
+const UNIT: usize = 4 << 10;
+/// When pages that wait have likely been read.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
 /// Columns of a line for one step of the recogniser's answer.
 const COLUMNS_PER_STEP: usize = 8;
 /// The key of the graph's metadata that holds the characters, one a line.
@@ -44,19 +48,13 @@ struct Options {
 pub struct Reader {
     about: Arc<About>,
     max_side: u32,
-    max_lines: usize,
-    /// One for each picture that may be held while it is read.
+    limits: Limits,
+    /// One for each page that is being read.
     places: Semaphore,
+    /// Memory for the pages that are or wait to be read, in units of [`UNIT`] bytes.
+    room: Semaphore,
     detector: Batcher<LineDetector>,
     recogniser: Batcher<Recogniser>,
-}
-
-/// A picture ready to be read, and its codes.
-#[derive(Debug)]
-pub struct Sheet {
-    page: Page,
-    small: RgbImage,
-    codes: Vec<QrCode>,
 }
 
 /// What a picture says.
@@ -66,9 +64,17 @@ pub struct ReadPicture {
     pub text: PictureText,
     /// Its QR codes.
     pub codes: Vec<QrCode>,
+    /// It has more lines than are read.
+    pub truncated: bool,
 }
 
 impl ReadPicture {
+    /// Nothing stands in the picture.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.text.text().is_empty() && self.codes.is_empty()
+    }
+
     /// All of it: the lines, then the contents of the codes, one a line.
     #[must_use]
     pub fn whole(&self) -> String {
@@ -99,8 +105,9 @@ fn open(loader: &Loader<'_>, detector: &DetectorConfig) -> Result<Detector, Mode
     Ok(Detector::Reader(Arc::new(Reader {
         about: Arc::new(about),
         max_side: settings.ocr.max_side,
-        max_lines: settings.ocr.max_lines,
+        limits: Limits { lines: settings.ocr.max_lines, columns: settings.ocr.max_columns },
         places: Semaphore::new(settings.ocr.max_in_flight.max(1)),
+        room: Semaphore::new((settings.ocr.queue_bytes / UNIT).min(Semaphore::MAX_PERMITS)),
         detector: Batcher::start("ocr-detector", &settings.batch, detectors)?,
         recogniser: Batcher::start("ocr-recogniser", &settings.batch, recognisers)?,
     })))
@@ -112,41 +119,41 @@ impl Reader {
         Arc::clone(&self.about)
     }
 
-    /// Waits for a place, which bounds the pictures that are held in memory while they are read. It comes before
-    /// [`Reader::prepare`].
+    /// Room for these pages until they have been read, given back when it is dropped.
     ///
     /// # Errors
-    /// None in practice: the semaphore is never closed.
-    pub async fn place(&self) -> Result<SemaphorePermit<'_>, ModerationError> {
-        Ok(self.places.acquire().await.map_err(|_| InferenceError::Closed)?)
+    /// Too many others wait.
+    pub fn admit<'a>(
+        &self,
+        pages: impl Iterator<Item = &'a Page>,
+    ) -> Result<SemaphorePermit<'_>, ModerationError> {
+        let units = pages.map(|page| page.pixels().len().div_ceil(UNIT)).sum::<usize>();
+        let full = |_| InferenceError::QueueFull { retry_after: RETRY_AFTER };
+        Ok(self.room.try_acquire_many(u32::try_from(units).unwrap_or(u32::MAX)).map_err(full)?)
     }
 
-    /// Reduces a picture to what is read, and reads its QR codes. Runs on a blocking thread.
+    /// Reads a page and its QR codes, when its turn has come.
     ///
     /// # Errors
-    /// The picture can't be resized.
-    pub fn prepare(&self, picture: &RgbImage) -> Result<Sheet, ModerationError> {
-        let page = Page::new(picture)?;
-        Ok(Sheet { small: page.for_detector(self.max_side)?, codes: qr_codes(&page), page })
-    }
-
-    /// Reads the lines of what [`Reader::prepare`] returned.
-    ///
-    /// # Errors
-    /// A model failed.
-    pub async fn read(&self, sheet: Sheet, call: &Call) -> Result<ReadPicture, ModerationError> {
-        let Sheet { page, small, codes } = sheet;
+    /// A model failed, or the page can't be resized.
+    pub async fn read(&self, page: Page, call: &Call) -> Result<ReadPicture, ModerationError> {
+        // Only closing a semaphore makes this fail, and nobody does.
+        let _place = self.places.acquire().await.map_err(|_| InferenceError::Closed)?;
+        let (page, max_side) = (Arc::new(page), self.max_side);
+        let whole = Arc::clone(&page);
+        let reduce = move || Ok::<_, OcrError>((whole.for_detector(max_side)?, qr_codes(&whole)));
+        let (small, codes) = tokio::task::spawn_blocking(reduce).await??;
         let map = call.submit(&self.detector, small).await?;
-        let most = self.max_lines;
+        let limits = self.limits;
         let cut = move || {
-            let boxes = text_boxes(&map, &page, most).into_iter();
+            let Boxes { boxes, truncated } = text_boxes(&map, &page, limits);
             let line = |found: atelier_ocr::TextBox| {
                 let image = LineImage::cut(page.pixels(), &found.quad);
                 (image, page.region(&found.quad), found.row)
             };
-            boxes.map(line).collect::<Vec<_>>()
+            (boxes.into_iter().map(line).collect::<Vec<_>>(), truncated)
         };
-        let found = tokio::task::spawn_blocking(cut).await?;
+        let (found, truncated) = tokio::task::spawn_blocking(cut).await?;
         let read = async |(image, region, row)| {
             let reading = call.submit(&self.recogniser, image).await?;
             let sure = reading.confidence() >= MIN_CONFIDENCE && !reading.text.trim().is_empty();
@@ -154,7 +161,7 @@ impl Reader {
         };
         let lines: Vec<_> = stream::iter(found).map(read).buffered(call.width()).try_collect().await?;
         let lines: Vec<Line> = lines.into_iter().flatten().collect();
-        Ok(ReadPicture { text: PictureText::of(&lines), codes })
+        Ok(ReadPicture { text: PictureText::of(&lines), codes, truncated })
     }
 
     /// Runs both models once.
@@ -162,7 +169,7 @@ impl Reader {
     /// # Errors
     /// A model failed.
     pub async fn warm_up(&self, call: &Call) -> Result<(), ModerationError> {
-        self.read(self.prepare(&RgbImage::new(1, 1))?, call).await?;
+        self.read(Page::new(&RgbImage::new(1, 1))?, call).await?;
         call.submit(&self.recogniser, LineImage::blank()).await?;
         Ok(())
     }

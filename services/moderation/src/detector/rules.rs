@@ -3,34 +3,51 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use atelier_rpc::Workers;
 
 use super::{About, TextDetector};
-use crate::{call::Call, error::ModerationError, rules::RuleStore, scores::Measurement};
-
-/// Up to here a text is searched on the async worker: below a millisecond.
-const INLINE_BYTES: usize = 4 << 10;
+use crate::{
+    call::Call,
+    error::ModerationError,
+    rules::{InForce, RuleStore},
+    scores::Measurement,
+};
 
 /// Searches texts under the rules of the caller's tenant.
 #[derive(Debug)]
-pub(crate) struct Rules(pub(crate) Arc<RuleStore>);
+pub(crate) struct Rules {
+    pub(crate) store: Arc<RuleStore>,
+    pub(crate) workers: Workers,
+}
+
+fn about(rules: &InForce) -> Arc<About> {
+    Arc::new(About {
+        model: rules.model.clone(),
+        parts: Vec::new(),
+        categories: rules.book.categories().iter().copied().collect(),
+    })
+}
 
 #[async_trait]
 impl TextDetector for Rules {
     fn about(&self) -> Arc<About> {
-        let rules = self.0.current();
-        Arc::new(About {
-            model: rules.model.clone(),
-            parts: Vec::new(),
-            categories: rules.book.categories().iter().copied().collect(),
-        })
+        about(&self.store.current())
+    }
+
+    fn about_in(&self, call: &Call) -> Arc<About> {
+        about(call.rules(&self.store))
+    }
+
+    fn undoes_disguises(&self) -> bool {
+        true
     }
 
     async fn measure(&self, text: &str, call: &Call) -> Result<Measurement, ModerationError> {
-        let (rules, tenant) = (self.0.current(), call.tenant().clone());
-        if text.len() <= INLINE_BYTES {
+        let (rules, tenant) = (Arc::clone(call.rules(&self.store)), call.tenant().clone());
+        if rules.book.of(&tenant).is_quick(text) {
             return Ok(rules.book.of(&tenant).measure(text));
         }
         let text = text.to_owned();
-        Ok(tokio::task::spawn_blocking(move || rules.book.of(&tenant).measure(&text)).await?)
+        self.workers.run(call.deadline(), move || Ok(rules.book.of(&tenant).measure(&text))).await
     }
 }

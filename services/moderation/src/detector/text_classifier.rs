@@ -11,7 +11,7 @@ use atelier_inference::{BatchModel, InferenceError, Model, RunControl, Tensor};
 use super::{
     About, Detector, DetectorConfig, Kind, Loader,
     labels::Labels,
-    windows::{Reading, TokenInputs, Windows, sorted_runs, unfit},
+    windows::{Reading, TokenInputs, Windows, unfit},
 };
 use crate::error::ModerationError;
 
@@ -20,14 +20,13 @@ pub(super) const KIND: Kind = Kind { name: "text-classifier", open };
 /// Where the graph lies, by preference.
 pub(super) const GRAPHS: [&str; 2] = ["model.onnx", "onnx/model.onnx"];
 /// Of a model that doesn't say how much it reads.
-const MAX_LENGTH: usize = 512;
+pub(super) const MAX_LENGTH: usize = 512;
 
 struct Classifier {
     model: Model,
     inputs: TokenInputs,
     output: String,
     labels: Labels,
-    run_windows: usize,
 }
 
 fn open(loader: &Loader<'_>, detector: &DetectorConfig) -> Result<Detector, ModerationError> {
@@ -40,8 +39,7 @@ fn open(loader: &Loader<'_>, detector: &DetectorConfig) -> Result<Detector, Mode
         let inputs = TokenInputs::of(&model, &folder, padding)?;
         let output = model.outputs().first().map(|output| output.name.clone());
         let output = output.ok_or_else(|| unfit(&folder, "the graph has no output".to_owned()))?;
-        let run_windows = loader.config.text.max_run_windows;
-        Ok(Classifier { model, inputs, output, labels: labels.clone(), run_windows })
+        Ok(Classifier { model, inputs, output, labels: labels.clone() })
     };
     let about = About {
         model: folder.model().clone(),
@@ -62,12 +60,10 @@ impl BatchModel for Classifier {
     }
 
     fn run(&mut self, batch: &[Vec<u32>], control: &RunControl) -> Result<Vec<Vec<f32>>, InferenceError> {
-        sorted_runs(batch, self.run_windows, |windows| {
-            let logits = self.model.run(&self.inputs.batch(windows), &[&self.output], control)?;
-            let rows = logits.into_iter().next().map(Tensor::into_f32).transpose()?.unwrap_or_default();
-            let wide =
-                || InferenceError::InvalidRun("the model wrote other scores than id2label names".to_owned());
-            rows.outer_iter().map(|row| self.labels.scores(row.iter().copied()).ok_or_else(wide)).collect()
-        })
+        let logits = self.model.run(&self.inputs.batch(batch), &[&self.output], control)?;
+        let rows = logits.into_iter().next().map(Tensor::into_f32).transpose()?.unwrap_or_default();
+        let wide =
+            || InferenceError::InvalidRun("the model wrote other scores than id2label names".to_owned());
+        rows.outer_iter().map(|row| self.labels.scores(row.iter().copied()).ok_or_else(wide)).collect()
     }
 }

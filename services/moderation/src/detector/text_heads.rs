@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use super::{
     About, Detector, DetectorConfig, Kind, Loader,
-    windows::{Reading, TokenInputs, Windows, sorted_runs, unfit},
+    windows::{Reading, TokenInputs, Windows, unfit},
 };
 use crate::error::ModerationError;
 
@@ -61,7 +61,6 @@ struct EncoderAndHeads {
     heads_input: String,
     scores: String,
     columns: Vec<usize>,
-    run_windows: usize,
 }
 
 fn open(loader: &Loader<'_>, detector: &DetectorConfig) -> Result<Detector, ModerationError> {
@@ -113,7 +112,6 @@ impl Recipe<'_> {
             heads_input: input.name.clone(),
             scores: output.name.clone(),
             columns: self.columns.clone(),
-            run_windows: self.loader.config.text.max_run_windows,
             encoder,
             heads,
         })
@@ -133,18 +131,7 @@ impl BatchModel for EncoderAndHeads {
     }
 
     fn run(&mut self, batch: &[Vec<u32>], control: &RunControl) -> Result<Vec<Vec<f32>>, InferenceError> {
-        sorted_runs(batch, self.run_windows, |windows| self.run_alike(windows, control))
-    }
-}
-
-impl EncoderAndHeads {
-    /// One run of both graphs.
-    fn run_alike(
-        &mut self,
-        windows: &[&[u32]],
-        control: &RunControl,
-    ) -> Result<Vec<Vec<f32>>, InferenceError> {
-        let embeddings = self.encoder.run(&self.inputs.batch(windows), &[&self.embedding], control)?;
+        let embeddings = self.encoder.run(&self.inputs.batch(batch), &[&self.embedding], control)?;
         let inputs: Vec<_> =
             embeddings.into_iter().map(|embedding| (self.heads_input.as_str(), embedding)).collect();
         let scores = self.heads.run(&inputs, &[&self.scores], control)?;

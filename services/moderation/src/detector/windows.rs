@@ -127,9 +127,9 @@ impl TokenInputs {
         Ok(Self { has_types: has(TYPES), padding })
     }
 
-    /// Windows of like lengths, the longest last, as one batch.
-    pub(super) fn batch(&self, windows: &[&[u32]]) -> Vec<(&'static str, Tensor)> {
-        let shape = (windows.len(), windows.last().map_or(0, |window| window.len()));
+    /// Windows as the rows of one run, filled up to the longest.
+    pub(super) fn batch(&self, windows: &[Vec<u32>]) -> Vec<(&'static str, Tensor)> {
+        let shape = (windows.len(), windows.iter().map(Vec::len).max().unwrap_or(0));
         let mut ids = Array2::from_elem(shape, i64::from(self.padding));
         let mut mask = Array2::zeros(shape);
         for (row, window) in windows.iter().enumerate() {
@@ -144,31 +144,6 @@ impl TokenInputs {
         }
         inputs
     }
-}
-
-/// Runs a batch in parts of at most `most` windows of like lengths; the scores in the order of the batch.
-///
-/// # Errors
-/// As `run`'s.
-pub(super) fn sorted_runs(
-    batch: &[Vec<u32>],
-    most: usize,
-    mut run: impl FnMut(&[&[u32]]) -> Result<Vec<Vec<f32>>, InferenceError>,
-) -> Result<Vec<Vec<f32>>, InferenceError> {
-    let mut order: Vec<usize> = (0..batch.len()).collect();
-    order.sort_by_key(|place| batch[*place].len());
-    let mut scores = vec![Vec::new(); batch.len()];
-    for places in order.chunks(most.max(1)) {
-        let windows: Vec<&[u32]> = places.iter().map(|place| batch[*place].as_slice()).collect();
-        let rows = run(&windows)?;
-        if rows.len() != windows.len() {
-            return Err(InferenceError::InvalidRun("the model wrote another number of rows".to_owned()));
-        }
-        for (place, row) in places.iter().zip(rows) {
-            scores[*place] = row;
-        }
-    }
-    Ok(scores)
 }
 
 /// A folder that is not what its detector needs.

@@ -2,123 +2,37 @@
 
 use std::{
     borrow::Cow,
+    cmp::Reverse,
     collections::{BTreeMap, HashMap},
-    fs,
     ops::Range,
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
 };
 
 use atelier_core::{CategoryId, TenantId};
-use atelier_normalise::{pinyin, skeleton};
-use atelier_rules::{
-    Kind, KindSet, Matching, Pattern, Patterns, Style, Term, TermList, personal_data, redact,
-};
-use serde::Deserialize;
+use atelier_rules::{Kind, KindSet, MAX_TERMS, Pattern, Patterns, personal_data, replaced};
 use sha2::{Digest as _, Sha256};
 
-use super::profanity;
-use crate::scores::{Finding, Measurement};
+use super::{
+    file::{MAX_TERMS_BYTES, RulesFile, TenantRule, read},
+    kinds::categories_of,
+    list::{Hit, List, Meaning, Views},
+};
+use crate::{
+    scores::{Finding, Measurement},
+    text::Reading,
+};
 
-/// Largest file of terms, in bytes.
-const MAX_TERMS_FILE_BYTES: u64 = 8 << 20;
-
-/// The rules file.
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct File {
-    lists: BTreeMap<String, List>,
-    patterns: BTreeMap<String, PatternRule>,
-    tenants: BTreeMap<TenantId, Tenant>,
-}
-
-/// A list of terms.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct List {
-    category: CategoryId,
-    #[serde(default = "certain")]
-    score: f32,
-    #[serde(default)]
-    matching: ListMatching,
-    /// How terms are compared: as they are written, undisguised, or by sound.
-    #[serde(default)]
-    compared: Compared,
-    #[serde(default)]
-    terms: Vec<String>,
-    /// One term a line, beside the rules file; empty lines and those that begin with `#` count for nothing.
-    #[serde(default)]
-    file: Option<PathBuf>,
-    /// What is no match although a term lies in it.
-    #[serde(default)]
-    allow: Vec<String>,
-}
-
-#[derive(Clone, Copy, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum ListMatching {
-    #[default]
-    Word,
-    Substring,
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-enum Compared {
-    Plain,
-    #[default]
-    Undisguised,
-    Pinyin,
-}
-
-/// A regular expression.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PatternRule {
-    category: CategoryId,
-    #[serde(default = "certain")]
-    score: f32,
-    regex: String,
-}
-
-/// What counts for a tenant; `default` is every tenant that has no entry.
-#[derive(Clone, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct Tenant {
-    lists: Vec<String>,
-    patterns: Vec<String>,
-    personal_data: bool,
-    secrets: bool,
-    /// Swear words of English and Chinese.
-    profanity: bool,
-}
-
-impl Default for Tenant {
-    fn default() -> Self {
-        Self { lists: Vec::new(), patterns: Vec::new(), personal_data: true, secrets: true, profanity: true }
-    }
-}
-
-const fn certain() -> f32 {
-    1.0
-}
-
-/// What a match of one rule means.
-#[derive(Clone, Debug)]
-struct Meaning {
-    category: CategoryId,
-    score: f32,
-    /// `terms:NAME` or `pattern:NAME`.
-    reason: Arc<str>,
-}
+/// Up to here a text is searched in well below half a millisecond, if not for patterns.
+const QUICK_BYTES: usize = 1 << 10;
 
 /// The rules of one tenant.
 #[derive(Debug, Default)]
 pub struct TenantRules {
-    /// Lists by how their terms are compared.
-    terms: Vec<(Compared, TermList)>,
+    /// Its lists, shared with all tenants that have them.
+    lists: Vec<Arc<List>>,
     patterns: Option<Patterns>,
-    /// By the tags of terms and patterns.
+    /// By the tags of patterns.
     meanings: Vec<Meaning>,
     kinds: KindSet,
 }
@@ -130,6 +44,13 @@ pub struct RuleBook {
     others: TenantRules,
     /// What any tenant's rules measure.
     categories: Vec<CategoryId>,
+    digest: String,
+}
+
+/// The lists that tenants share.
+struct Lists {
+    named: BTreeMap<String, Arc<List>>,
+    profanity: Arc<List>,
 }
 
 impl RuleBook {
@@ -138,33 +59,39 @@ impl RuleBook {
     /// # Errors
     /// What is wrong, for the person who wrote the file.
     pub fn compile(text: &str, folder: &Path) -> Result<Self, String> {
-        let file: File = serde_saphyr::from_str(text).map_err(|error| error.without_snippet().to_string())?;
+        let file = RulesFile::parse(text)?;
+        let mut digest = Sha256::new();
+        digest.update(text.as_bytes());
+        let mut named = BTreeMap::new();
+        for (name, list) in &file.lists {
+            let wrong = |problem| format!("lists.{name}: {problem}");
+            let terms = match &list.file {
+                Some(file) => read(&folder.join(file), MAX_TERMS_BYTES).map_err(wrong)?,
+                None => String::new(),
+            };
+            digest.update(terms.as_bytes());
+            named.insert(name.clone(), Arc::new(List::compile(name, list, &terms).map_err(wrong)?));
+        }
+        let lists = Lists { named, profanity: Arc::new(List::profanity()?) };
         let mut tenants = HashMap::new();
         for (id, tenant) in &file.tenants {
-            let rules = TenantRules::compile(&file, tenant, folder);
+            let rules = TenantRules::compile(&file, tenant, &lists);
             tenants.insert(id.clone(), rules.map_err(|problem| format!("tenants.{id}: {problem}"))?);
         }
         let others = match tenants.remove(&TenantId::default_tenant()) {
             Some(rules) => rules,
-            None => TenantRules::compile(&file, &Tenant::default(), folder)?,
+            None => TenantRules::compile(&file, &TenantRule::default(), &lists)?,
         };
         let all = || tenants.values().chain([&others]);
         let measured = |category: &&CategoryId| all().any(|rules| rules.measures(**category));
         let categories = CategoryId::ALL.iter().filter(measured).copied().collect();
-        Ok(Self { tenants, others, categories })
+        Ok(Self { tenants, others, categories, digest: hex::encode(digest.finalize()) })
     }
 
-    /// A digest of everything that the rules are compiled from: the text, and the files of terms that it names.
+    /// SHA-256 of everything that the rules were compiled from: the text, and the files of terms that it names.
     #[must_use]
-    pub fn digest(text: &str, folder: &Path) -> String {
-        let mut digest = Sha256::new();
-        digest.update(text.as_bytes());
-        let file: File = serde_saphyr::from_str(text).unwrap_or_default();
-        for terms in file.lists.values().filter_map(|list| list.file.as_ref()) {
-            // One that can't be read is an error when it is compiled.
-            digest.update(fs::read(folder.join(terms)).unwrap_or_default());
-        }
-        hex::encode(digest.finalize())
+    pub fn digest(&self) -> &str {
+        &self.digest
     }
 
     /// The rules of a tenant.
@@ -181,40 +108,29 @@ impl RuleBook {
 }
 
 impl TenantRules {
-    fn compile(file: &File, tenant: &Tenant, folder: &Path) -> Result<Self, String> {
-        let mut meanings = Vec::new();
-        let mut meaning = |category, score: f32, reason: String| {
-            if !(0.0..=1.0).contains(&score) {
-                return Err(format!("{reason}: score must be 0 to 1, is {score}"));
-            }
-            meanings.push(Meaning { category, score, reason: reason.into() });
-            Ok(meanings.len() as u32 - 1)
+    fn compile(file: &RulesFile, tenant: &TenantRule, shared: &Lists) -> Result<Self, String> {
+        let list = |name: &String| {
+            shared.named.get(name).cloned().ok_or_else(|| format!("there is no list {name:?}"))
         };
-        let mut terms: BTreeMap<u8, (Compared, Vec<Term>)> = BTreeMap::new();
-        for name in &tenant.lists {
-            let list = file.lists.get(name).ok_or_else(|| format!("there is no list {name:?}"))?;
-            let tag = meaning(list.category, list.score, format!("terms:{name}"))?;
-            let (_, all) = terms.entry(list.compared as u8).or_insert((list.compared, Vec::new()));
-            all.extend(list.read(tag, folder).map_err(|problem| format!("lists.{name}: {problem}"))?);
+        let mut lists = tenant.lists.iter().map(list).collect::<Result<Vec<_>, _>>()?;
+        let terms: usize = lists.iter().map(|list| list.len).sum();
+        if terms > MAX_TERMS {
+            return Err(format!("the lists have {terms} terms together, at most {MAX_TERMS}"));
         }
-        for (score, words) in profanity::WORDS.into_iter().filter(|_| tenant.profanity) {
-            let tag = meaning(CategoryId::Profanity, score, "terms:profanity".to_owned())?;
-            let (_, all) =
-                terms.entry(Compared::Undisguised as u8).or_insert((Compared::Undisguised, Vec::new()));
-            all.extend(profanity::terms(words, tag));
+        if tenant.profanity {
+            lists.push(Arc::clone(&shared.profanity));
         }
-        let mut patterns = Vec::new();
-        for name in &tenant.patterns {
+        let (mut patterns, mut meanings) = (Vec::new(), Vec::new());
+        for (name, tag) in tenant.patterns.iter().zip(0..) {
             let rule = file.patterns.get(name).ok_or_else(|| format!("there is no pattern {name:?}"))?;
-            let tag = meaning(rule.category, rule.score, format!("pattern:{name}"))?;
+            let meaning = Meaning::new(rule.category, rule.score, format!("pattern:{name}"));
+            meanings.push(meaning.map_err(|problem| format!("patterns.{name}: {problem}"))?);
             patterns.push(Pattern { regex: rule.regex.clone(), tag });
         }
         let kinds = Kind::ALL.iter().copied();
         let wanted = |kind: &Kind| if kind.is_secret() { tenant.secrets } else { tenant.personal_data };
-        let build =
-            |(compared, terms)| Ok((compared, TermList::build(terms).map_err(|error| error.to_string())?));
         Ok(Self {
-            terms: terms.into_values().map(build).collect::<Result<_, String>>()?,
+            lists,
             patterns: match patterns.is_empty() {
                 true => None,
                 false => Some(Patterns::build(&patterns).map_err(|error| error.to_string())?),
@@ -226,8 +142,15 @@ impl TenantRules {
 
     fn measures(&self, category: CategoryId) -> bool {
         let kinds = || Kind::ALL.iter().filter(|kind| self.kinds.contains(**kind));
-        self.meanings.iter().any(|meaning| meaning.category == category)
+        let mut meanings = self.lists.iter().flat_map(|list| &list.meanings).chain(&self.meanings);
+        meanings.any(|meaning| meaning.category == category)
             || kinds().any(|kind| categories_of(*kind).contains(&category))
+    }
+
+    /// Whether a text is searched in less than half a millisecond.
+    #[must_use]
+    pub fn is_quick(&self, text: &str) -> bool {
+        self.patterns.is_none() && text.len() <= QUICK_BYTES
     }
 
     /// Everything found in a text; a category that the tenant's rules measure and nothing shows has a score of 0.
@@ -242,99 +165,71 @@ impl TenantRules {
                 found.find(Finding::new(category, finding.confidence, place, reason));
             }
         }
-        for (compared, terms) in &self.terms {
-            match compared {
-                Compared::Plain => self.add(&mut found, terms.find(text).map(|m| (m.tag, m.range))),
-                Compared::Undisguised | Compared::Pinyin => {
-                    let view = if *compared == Compared::Pinyin { pinyin(text) } else { skeleton(text) };
-                    let matches = terms.find(view.text()).map(|m| (m.tag, view.original(m.range)));
-                    self.add(&mut found, matches);
-                }
-            }
-        }
-        if let Some(patterns) = &self.patterns {
-            self.add(&mut found, patterns.find(text).map(|m| (m.tag, m.range)));
+        let patterns = self.patterns.iter().flat_map(|patterns| patterns.find(text));
+        let patterns = patterns
+            .filter_map(|one| Some(Hit { place: one.range, meaning: self.meanings.get(one.tag as usize)? }));
+        for Hit { place, meaning: Meaning { category, score, reason } } in patterns.chain(self.terms(text)) {
+            found.find(Finding::new(*category, *score, place, reason.to_string()));
         }
         found
     }
 
-    fn add(&self, found: &mut Measurement, matches: impl Iterator<Item = (u32, Range<usize>)>) {
-        for (tag, place) in matches {
-            if let Some(Meaning { category, score, reason }) = self.meanings.get(tag as usize) {
-                let reason = reason.to_string();
-                found.find(Finding::new(*category, *score, place, reason));
-            }
+    /// Where terms stand that no allowed one covers, each place of each list once.
+    fn terms(&self, text: &str) -> Vec<Hit<'_>> {
+        let views = Views::of(text);
+        let (mut hits, mut allowed) = (Vec::new(), Vec::new());
+        for list in &self.lists {
+            list.search(&views, &mut hits, &mut allowed);
         }
+        let allowed = Covered::by(allowed);
+        hits.retain(|hit| !allowed.covers(&hit.place));
+        hits.sort_by_key(|hit| (hit.place.start, hit.place.end, &hit.meaning.reason));
+        hits.dedup_by(|a, b| a.place == b.place && Arc::ptr_eq(&a.meaning.reason, &b.meaning.reason));
+        hits
     }
 
-    /// The text with personal data and secrets replaced by marks such as `[EMAIL]`.
+    /// A text with personal data and secrets replaced by marks such as `[EMAIL]`: those that stand in the text itself, those
+    /// that a reader sees in it, and all of what hides some in an encoding. `others`: what else is to be replaced, and by what.
     #[must_use]
-    pub fn redact(&self, text: &str) -> String {
-        redact(text, &personal_data(text, self.kinds), Style::Marks).text
+    pub fn redact(&self, text: &str, reading: &Reading, others: Vec<(Range<usize>, &'static str)>) -> String {
+        let mut found = personal_data(text, self.kinds);
+        for version in reading.versions().filter(|version| !version.is_undisguised()) {
+            let placed = personal_data(version.text(), self.kinds);
+            found.extend(placed.into_iter().map(|mut finding| {
+                finding.range = version.original(finding.range);
+                finding
+            }));
+        }
+        let found = found.into_iter().map(|finding| (finding.range, finding.kind.mark()));
+        replaced(text, found.chain(others))
+    }
+
+    /// Whether personal data are replaced in redacted texts.
+    #[must_use]
+    pub fn hides_personal_data(&self) -> bool {
+        Kind::ALL.iter().any(|kind| !kind.is_secret() && self.kinds.contains(*kind))
     }
 }
 
-impl List {
-    fn read(&self, tag: u32, folder: &Path) -> Result<Vec<Term>, String> {
-        let mut terms = self.terms.clone();
-        if let Some(file) = &self.file {
-            let path = folder.join(file);
-            let unreadable = |error: std::io::Error| format!("{}: {error}", file.display());
-            let bytes = fs::metadata(&path).map_err(unreadable)?.len();
-            if bytes > MAX_TERMS_FILE_BYTES {
-                return Err(format!("{}: {bytes} bytes, at most {MAX_TERMS_FILE_BYTES}", file.display()));
-            }
-            let text = fs::read_to_string(&path).map_err(unreadable)?;
-            let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-            terms.extend(lines.map(str::to_owned));
-        }
-        let matching = match self.matching {
-            ListMatching::Word => Matching::Word,
-            ListMatching::Substring => Matching::Substring,
-        };
-        // Terms are compared with a view of the text and must be seen in the same way.
-        let seen = |term: &String| match self.compared {
-            Compared::Plain => term.clone(),
-            Compared::Undisguised => skeleton(term).text().to_owned(),
-            Compared::Pinyin => pinyin(term).text().to_owned(),
-        };
-        let term = |allow| move |text: &String| Term { text: seen(text), tag, matching, allow };
-        Ok(terms.iter().map(term(false)).chain(self.allow.iter().map(term(true))).collect())
-    }
-}
+/// Ranges, none of which lies in another one, by where they start.
+struct Covered(Vec<Range<usize>>);
 
-/// The categories that personal data of a kind belong to: the part, and the whole.
-fn categories_of(kind: Kind) -> &'static [CategoryId] {
-    use CategoryId::{
-        PersonalData, PersonalDataContact, PersonalDataIdentity, PersonalDataNetwork, PersonalDataPayment,
-        Secrets,
-    };
-    match kind {
-        Kind::Email | Kind::Phone => &[PersonalDataContact, PersonalData],
-        Kind::ResidentId | Kind::Ssn | Kind::Passport | Kind::BirthDate => {
-            &[PersonalDataIdentity, PersonalData]
-        }
-        Kind::Bitcoin | Kind::Ethereum | Kind::Tron | Kind::Solana | Kind::Iban | Kind::Card => {
-            &[PersonalDataPayment, PersonalData]
-        }
-        Kind::MacAddress | Kind::Ipv4 | Kind::Ipv6 => &[PersonalDataNetwork, PersonalData],
-        Kind::PrivateKey
-        | Kind::UrlCredentials
-        | Kind::AwsKeyId
-        | Kind::AwsSecretKey
-        | Kind::AzureKey
-        | Kind::GithubToken
-        | Kind::GitlabToken
-        | Kind::SlackToken
-        | Kind::StripeKey
-        | Kind::GoogleKey
-        | Kind::HuggingFaceToken
-        | Kind::NpmToken
-        | Kind::PypiToken
-        | Kind::ModelKey
-        | Kind::Jwt
-        | Kind::BearerToken
-        | Kind::Password => &[Secrets],
+impl Covered {
+    fn by(mut ranges: Vec<Range<usize>>) -> Self {
+        ranges.sort_by_key(|range| (range.start, Reverse(range.end)));
+        let mut end = 0;
+        ranges.retain(|range| {
+            let further = range.end > end;
+            end = end.max(range.end);
+            further
+        });
+        Self(ranges)
+    }
+
+    fn covers(&self, place: &Range<usize>) -> bool {
+        // The last one that starts before it reaches furthest.
+        let before = self.0.partition_point(|range| range.start <= place.start);
+        before.checked_sub(1).and_then(|last| self.0.get(last)).is_some_and(|range| place.end <= range.end)
     }
 }
 

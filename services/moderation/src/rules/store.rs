@@ -4,17 +4,24 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use arc_swap::ArcSwap;
 use atelier_core::{ModelId, ModelRef, Revision};
 
-use super::RuleBook;
+use super::{
+    RuleBook,
+    file::{MAX_RULES_BYTES, RulesFile, read},
+};
 use crate::error::ModerationError;
 
 /// What rules are called among detectors.
 const NAME: &str = "rules";
+
+/// A file may be written again within the tick of its time of change: only one that is older than this is known to be what was
+/// read.
+const SETTLED: Duration = Duration::from_secs(2);
 
 /// Rules, and the name and revision by which answers refer to them.
 #[derive(Debug)]
@@ -32,18 +39,38 @@ pub struct RuleStore {
     current: ArcSwap<InForce>,
 }
 
+/// Files as they were when they were last read. A symbolic link is what it leads to, so that what Kubernetes does with a
+/// ConfigMap shows: it swaps a link to a folder.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Seen(Vec<(PathBuf, Option<(u64, SystemTime)>)>);
+
+impl Seen {
+    fn now(files: impl IntoIterator<Item = PathBuf>) -> Self {
+        let stamp = |path: &PathBuf| {
+            let file = fs::metadata(path).ok()?;
+            Some((file.len(), file.modified().ok()?))
+        };
+        Self(files.into_iter().map(|path| (path.clone(), stamp(&path))).collect())
+    }
+
+    /// Whether none of the files can have changed since.
+    fn holds(&self) -> bool {
+        let settled = |changed: &SystemTime| changed.elapsed().is_ok_and(|age| age > SETTLED);
+        let old = self.0.iter().all(|(_, stamp)| stamp.as_ref().is_none_or(|(_, changed)| settled(changed)));
+        !self.0.is_empty() && old && *self == Self::now(self.0.iter().map(|(path, _)| path.clone()))
+    }
+}
+
 impl RuleStore {
-    /// Reads the rules to begin with; without a file they are personal data and secrets, for every tenant.
+    /// Reads the rules to begin with; without a file they are personal data, secrets and profanity, for every tenant.
     ///
     /// # Errors
     /// The file can't be read or is wrong: there are no rules yet to go on with.
     pub fn open(file: Option<PathBuf>) -> Result<Self, ModerationError> {
-        let text = match &file {
-            None => String::new(),
-            Some(path) => fs::read_to_string(path)
-                .map_err(|error| ModerationError::Config(format!("rules: {}: {error}", path.display())))?,
+        let rules = match &file {
+            None => compile("", Path::new("")),
+            Some(file) => read(file, MAX_RULES_BYTES).and_then(|text| compile(&text, folder(file))),
         };
-        let rules = compile(&text, file.as_ref());
         let rules = rules.map_err(|problem| ModerationError::Config(format!("rules: {problem}")))?;
         Ok(Self { file, current: ArcSwap::from_pointee(rules) })
     }
@@ -55,20 +82,15 @@ impl RuleStore {
     }
 
     /// Looks at the file, and at the files of terms that it names, again and again; never returns. Wrong ones leave the
-    /// rules as they are.
-    ///
-    /// It compares content, not times or inodes, so it also sees what Kubernetes does with a ConfigMap: swap a symlink
-    /// to a directory.
+    /// rules as they are. Files are read when their size or time of change tells that they are others.
     pub async fn watch(self: Arc<Self>, interval: Duration) {
-        if self.file.is_none() {
-            return;
-        }
-        let mut seen = None;
+        let Some(file) = self.file.clone() else { return };
+        let mut seen = Seen::default();
         loop {
             tokio::time::sleep(interval).await;
-            let (store, before) = (Arc::clone(&self), seen.clone());
+            let (store, file, before) = (Arc::clone(&self), file.clone(), seen.clone());
             // A hundred thousand terms take a while to compile.
-            match tokio::task::spawn_blocking(move || store.look(before)).await {
+            match tokio::task::spawn_blocking(move || store.look(&file, before)).await {
                 Ok(now) => seen = now,
                 Err(error) => {
                     tracing::error!(%error, "looking at the rules did not end, those in force stay")
@@ -77,43 +99,39 @@ impl RuleStore {
         }
     }
 
-    /// Takes what differs from what was seen before; says what is seen now.
-    fn look(&self, before: Option<String>) -> Option<String> {
-        let file = self.file.as_ref()?;
-        let text = match fs::read_to_string(file) {
-            Ok(text) => text,
-            // Gone for a moment while it is replaced, or for good: the rules stay either way.
-            Err(error) => {
-                if before.is_some() {
-                    tracing::error!(%error, "can't read the rules file, the rules in force stay");
-                }
-                return None;
+    /// Takes rules that differ from those in force; says what is seen now.
+    fn look(&self, file: &Path, before: Seen) -> Seen {
+        if before.holds() {
+            return before;
+        }
+        let text = read(file, MAX_RULES_BYTES);
+        let terms = text.as_deref().ok().and_then(|text| RulesFile::parse(text).ok());
+        let terms = terms.map(|rules| rules.term_files(folder(file))).unwrap_or_default();
+        let now = Seen::now([file.to_owned()].into_iter().chain(terms));
+        match text.and_then(|text| compile(&text, folder(file))) {
+            Ok(rules) if rules.model.revision == self.current.load().model.revision => {}
+            Ok(rules) => {
+                tracing::info!(revision = %rules.model.revision, "rules in force");
+                self.current.store(Arc::new(rules));
             }
-        };
-        let now = Some(RuleBook::digest(&text, &folder(file)));
-        if now != before {
-            match compile(&text, Some(file)) {
-                Ok(rules) if rules.model.revision == self.current.load().model.revision => {}
-                Ok(rules) => {
-                    tracing::info!(revision = %rules.model.revision, "rules in force");
-                    self.current.store(Arc::new(rules));
-                }
-                Err(error) => tracing::error!(error, "the rules file is wrong, the rules in force stay"),
+            // Once for each change.
+            Err(error) if now != before => {
+                tracing::error!(error, "the rules file is wrong, the rules in force stay")
             }
+            Err(_) => {}
         }
         now
     }
 }
 
-fn folder(file: &Path) -> PathBuf {
-    file.parent().map(PathBuf::from).unwrap_or_default()
+fn folder(file: &Path) -> &Path {
+    file.parent().unwrap_or(Path::new(""))
 }
 
-fn compile(text: &str, file: Option<&PathBuf>) -> Result<InForce, String> {
-    let folder = file.map(|file| folder(file)).unwrap_or_default();
-    let book = RuleBook::compile(text, &folder)?;
-    let digest = RuleBook::digest(text, &folder);
-    let revision = Revision::new(digest.get(..12).unwrap_or(&digest)).map_err(|error| error.to_string())?;
+fn compile(text: &str, folder: &Path) -> Result<InForce, String> {
+    let book = RuleBook::compile(text, folder)?;
+    let digest = book.digest();
+    let revision = Revision::new(digest.get(..12).unwrap_or(digest)).map_err(|error| error.to_string())?;
     let id = ModelId::new(NAME).map_err(|error| error.to_string())?;
     Ok(InForce { book, model: ModelRef { id, revision } })
 }
@@ -148,9 +166,37 @@ mod tests {
         }
         assert_ne!(store.current().model.revision, before.revision);
         fs::write(&path, "lists: nonsense").unwrap();
-        store.look(None);
+        let seen = store.look(&path, Seen::default());
         assert!(finds(&store, "heck"));
+        assert!(!seen.holds(), "it may change again within the tick");
         watching.abort();
+    }
+
+    #[test]
+    fn files_are_read_again_when_they_are_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, terms) = (folder.path().join("rules.yaml"), folder.path().join("terms.txt"));
+        fs::write(&terms, "darn").unwrap();
+        let list = "lists: {words: {category: profanity, file: terms.txt}}";
+        fs::write(&path, format!("{list}\ntenants: {{default: {{lists: [words]}}}}")).unwrap();
+        let store = RuleStore::open(Some(path.clone())).unwrap();
+        let old = |path: &Path| {
+            let file = fs::File::options().append(true).open(path).unwrap();
+            file.set_modified(SystemTime::now() - Duration::from_secs(60)).unwrap();
+        };
+        old(&path);
+        old(&terms);
+        let seen = store.look(&path, Seen::default());
+        assert!(seen.holds() && seen.0.len() == 2);
+        fs::write(&terms, "heck").unwrap();
+        assert!(!seen.holds());
+        store.look(&path, seen);
+        assert!(finds(&store, "heck"));
+        // Longer than any rules may be: refused before it is read.
+        fs::File::options().append(true).open(&path).unwrap().set_len(MAX_RULES_BYTES + 1).unwrap();
+        store.look(&path, Seen::default());
+        assert!(finds(&store, "heck"));
+        assert!(matches!(RuleStore::open(Some(path)), Err(ModerationError::Config(_))));
     }
 
     #[test]

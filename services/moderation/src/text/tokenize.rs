@@ -71,6 +71,7 @@ struct Vocabulary {
     tokenizer: tokenizers::Tokenizer,
     control: Vec<u32>,
     padding: u32,
+    unknown: Option<u32>,
 }
 
 impl fmt::Debug for Tokenizer {
@@ -85,6 +86,12 @@ impl Frame {
     #[must_use]
     pub fn tokens(&self) -> usize {
         self.head.len() + self.tail.len()
+    }
+
+    /// Those of them that stand before the content.
+    #[must_use]
+    pub fn head_tokens(&self) -> usize {
+        self.head.len()
     }
 
     /// The window over this part of a text's tokens, as the model reads it.
@@ -116,7 +123,8 @@ impl Tokenizer {
         let frame = frame_of(&encode(true)?, &encode(false)?);
         let control = CONTROL_TOKENS.iter().filter_map(|token| inner.token_to_id(token)).collect();
         let padding = ["<pad>", "[PAD]"].iter().find_map(|token| inner.token_to_id(token)).unwrap_or(0);
-        let vocabulary = Arc::new(Vocabulary { tokenizer: inner, control, padding });
+        let unknown = ["<unk>", "[UNK]"].iter().find_map(|token| inner.token_to_id(token));
+        let vocabulary = Arc::new(Vocabulary { tokenizer: inner, control, padding, unknown });
         Ok(Self { vocabulary, frame, jobs: Arc::new(Semaphore::new(jobs.max(1))) })
     }
 
@@ -130,6 +138,12 @@ impl Tokenizer {
     #[must_use]
     pub fn padding(&self) -> u32 {
         self.vocabulary.padding
+    }
+
+    /// The token of all that the vocabulary has no other for.
+    #[must_use]
+    pub fn unknown(&self) -> Option<u32> {
+        self.vocabulary.unknown
     }
 
     /// The tokens of a text without frame; none for a text of white space.

@@ -170,6 +170,7 @@ pub(super) fn found(found: Match) -> api::Match {
         similarity: found.similarity,
         ranges: found.ranges.into_iter().map(range).collect(),
         distance: found.distance,
+        cosine: found.cosine,
     }
 }
 

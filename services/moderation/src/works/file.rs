@@ -1,7 +1,7 @@
 //! A list as a file.
 //!
-//! `ATWORKS1`, then the length of the header (u32, little-endian), its SHA-256 and the header itself: JSON with the tenant
-//! and the labels of the works by number. Then the index as `atelier-likeness` writes it, which has a checksum of its own.
+//! `ATWORKS1`, then the length of the header (u32, little-endian), its SHA-256 and the header itself: JSON with the tenant,
+//! the labels of the works by number, and the model that vectors of pictures are of. Then the index as `atelier-likeness` writes it, which has a checksum of its own.
 
 use std::{
     collections::BTreeMap,
@@ -27,6 +27,9 @@ const HEADER_BYTES: usize = 1 << 10;
 struct Header {
     tenant: TenantId,
     works: BTreeMap<u64, Label>,
+    /// The model that the vectors in the index are of; files from before there were any lack it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    vectors: Option<String>,
 }
 
 /// Why bytes are no list.
@@ -56,8 +59,9 @@ impl List {
     /// Writing failed.
     pub fn write_to(&self, tenant: &TenantId, mut writer: impl Write) -> Result<(), FileError> {
         let works = self.labels.iter().map(|(number, label)| (number.0, Label::clone(label))).collect();
-        let header = serde_json::to_vec(&Header { tenant: tenant.clone(), works })
-            .map_err(|error| FileError::Header(error.to_string()))?;
+        let header =
+            serde_json::to_vec(&Header { tenant: tenant.clone(), works, vectors: self.vectors.clone() })
+                .map_err(|error| FileError::Header(error.to_string()))?;
         let length = u32::try_from(header.len()).map_err(|error| FileError::Header(error.to_string()))?;
         writer.write_all(MAGIC)?;
         writer.write_all(&length.to_le_bytes())?;
@@ -91,10 +95,10 @@ impl List {
         if Sha256::digest(&header)[..] != digest {
             return Err(FileError::Header("the checksum is that of other bytes".to_owned()));
         }
-        let Header { tenant, works } =
+        let Header { tenant, works, vectors } =
             serde_json::from_slice(&header).map_err(|error| FileError::Header(error.to_string()))?;
         let labels = works.into_iter().map(|(number, label)| (WorkId(number), Arc::new(label))).collect();
         let index = Index::read_from(reader, capacity)?;
-        Ok((tenant, Self::of(labels, index).ok_or(FileError::Unmatched)?))
+        Ok((tenant, Self::of(labels, index, vectors).ok_or(FileError::Unmatched)?))
     }
 }

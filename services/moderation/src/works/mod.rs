@@ -9,34 +9,37 @@ mod file;
 mod list;
 mod service;
 mod store;
+pub(crate) mod views;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use arc_swap::ArcSwap;
 use atelier_core::TenantId;
-use atelier_likeness::{Capacity, ImageFingerprint, ImageQuery, Picture, TextFingerprint, View, Work};
+use atelier_likeness::{Capacity, ImageQuery, Picture, TextFingerprint, UnitVector, Work};
 use atelier_media::DecodePool;
 use atelier_normalise::readable;
 use atelier_rpc::Workers;
 use bytes::Bytes;
+use futures::future::try_join_all;
 use image::RgbImage;
 
 pub use self::{
     file::FileError,
     list::{Label, List, Match, MatchKind, NewWork},
-    service::Service,
+    service::Similarity,
     store::{Folder, Memory, WorkStore},
 };
-use crate::{call::Call, config::WorksConfig, error::ModerationError};
+use crate::{
+    call::Call,
+    config::WorksConfig,
+    detector::{ImageDetector, Prepared},
+    error::ModerationError,
+};
 
 /// Most pictures of a work.
 pub const MAX_PICTURES: usize = 16;
-/// Percent of each side that is cut off in what is kept of a picture: all of it, and its middle, so that what was cut from
-/// a work is found.
-const MARGINS: [u8; 4] = [0, 5, 10, 15];
-
 const _: () =
-    assert!(MAX_PICTURES * MARGINS.len() <= Work::MAX_PICTURES, "a work has no room for its pictures");
+    assert!(MAX_PICTURES * views::KEPT <= Work::MAX_PICTURES, "a work has no room for its pictures");
 
 type Lists = BTreeMap<TenantId, Arc<List>>;
 
@@ -48,27 +51,41 @@ pub struct Works {
     capacity: Capacity,
     max_tenants: usize,
     pool: DecodePool,
+    embedder: Option<Arc<dyn ImageDetector>>,
     searches: Workers,
     changes: Workers,
 }
 
 impl Works {
-    /// Reads the lists that are kept. Pictures are decoded in this pool; `searches` run at once.
+    /// Reads the lists that are kept. Pictures are decoded in this pool and turned into vectors by this detector; `searches` run
+    /// at once. Vectors on file that are another model's are dropped: those pictures are known by fingerprint alone until they
+    /// are added again.
     ///
     /// # Errors
     /// The folder can't be used, or a file in it is broken or holds more than the configuration allows.
-    pub fn open(config: &WorksConfig, pool: DecodePool, searches: usize) -> Result<Self, ModerationError> {
+    pub fn open(
+        config: &WorksConfig,
+        pool: DecodePool,
+        searches: usize,
+        embedder: Option<Arc<dyn ImageDetector>>,
+    ) -> Result<Self, ModerationError> {
         let store: Box<dyn WorkStore> = match &config.folder {
             Some(folder) => Box::new(Folder::open(folder)?),
             None => Box::new(Memory),
         };
         let capacity = Capacity {
             works: config.max_works,
-            pictures: config.max_pictures.saturating_mul(MARGINS.len()),
+            pictures: config.max_pictures.saturating_mul(views::KEPT),
             fingerprints: config.max_text_fingerprints,
         };
-        let lists: Lists =
-            store.load(capacity)?.into_iter().map(|(tenant, list)| (tenant, Arc::new(list))).collect();
+        let model = embedder.as_deref().map(model_of);
+        let mut lists = Lists::new();
+        for (tenant, mut list) in store.load(capacity)? {
+            if list.vectors_become(model.as_deref()) {
+                tracing::warn!(%tenant, "vectors of protected works are another model's and were dropped");
+            }
+            lists.insert(tenant, Arc::new(list));
+        }
         if lists.len() > config.max_tenants {
             let (kept, most) = (lists.len(), config.max_tenants);
             return Err(ModerationError::Config(format!(
@@ -81,6 +98,7 @@ impl Works {
             capacity,
             max_tenants: config.max_tenants,
             pool,
+            embedder,
             searches: Workers::new(searches),
             changes: Workers::new(1),
         })
@@ -92,28 +110,39 @@ impl Works {
         self.lists.load().get(tenant).cloned()
     }
 
-    /// Whether this holds for the list of any tenant.
-    pub fn any(&self, holds: impl Fn(&List) -> bool) -> bool {
-        self.lists.load().values().any(|list| holds(list))
+    /// What turns pictures into vectors.
+    pub(crate) fn embedder(&self) -> Option<&Arc<dyn ImageDetector>> {
+        self.embedder.as_ref()
     }
 
     /// What is kept of an encoded picture.
     ///
     /// # Errors
-    /// The bytes are no picture that may be decoded, or one without contrast, which could not be told from others.
-    pub async fn picture(&self, data: Bytes) -> Result<Vec<Picture>, ModerationError> {
-        let keep = |picture: &RgbImage| {
-            let mut kept = Vec::with_capacity(MARGINS.len());
-            for margin in MARGINS {
-                let fingerprint = ImageFingerprint::of_view(picture, View { margin, mirrored: false })?;
-                kept.push(Picture { fingerprint, vector: None });
-            }
-            if kept.first().is_some_and(|whole| whole.fingerprint.flat) {
-                return Err(ModerationError::Flat);
-            }
-            Ok(kept)
-        };
-        self.pool.decode(data, keep).await
+    /// The bytes are no picture that may be decoded, or one without contrast, which could not be told from others; or the model
+    /// failed.
+    pub async fn picture(&self, data: Bytes, call: &Call) -> Result<Vec<Picture>, ModerationError> {
+        let embedder = self.embedder.clone();
+        let keep = move |picture: &RgbImage| views::kept(picture, embedder.as_deref());
+        let views = self.pool.decode(data, keep).await?;
+        let pictures = views.into_iter().map(async |(fingerprint, input)| {
+            Ok::<_, ModerationError>(Picture { fingerprint, vector: self.vector(input, call).await? })
+        });
+        try_join_all(pictures).await
+    }
+
+    /// The vector of what a model reads of a picture; none for nothing.
+    ///
+    /// # Errors
+    /// The model failed.
+    pub(crate) async fn vector(
+        &self,
+        input: Option<Prepared>,
+        call: &Call,
+    ) -> Result<Option<UnitVector>, ModerationError> {
+        match (&self.embedder, input) {
+            (Some(embedder), Some(input)) => embedder.embed(input, call).await,
+            (None, _) | (_, None) => Ok(None),
+        }
     }
 
     /// What is kept of a text: nothing, if it is too short.
@@ -170,8 +199,7 @@ impl Works {
             if !lists.contains_key(&tenant) && lists.len() >= works.max_tenants {
                 return Err(ModerationError::TooManyLists);
             }
-            let mut list =
-                lists.get(&tenant).map_or_else(|| List::new(works.capacity), |list| List::clone(list));
+            let mut list = lists.get(&tenant).map_or_else(|| works.new_list(), |list| List::clone(list));
             let answer = edit(&mut list)?;
             works.store.save(&tenant, &list)?;
             match list.is_empty() {
@@ -206,12 +234,25 @@ impl Works {
         self.searches.run(call.deadline(), search).await
     }
 
+    fn new_list(&self) -> List {
+        let mut list = List::new(self.capacity);
+        list.vectors_become(self.embedder.as_deref().map(model_of).as_deref());
+        list
+    }
+
     /// What is asked about an encoded picture.
     ///
     /// # Errors
-    /// The bytes are no picture that may be decoded.
-    pub async fn query(&self, data: Bytes) -> Result<ImageQuery, ModerationError> {
-        self.pool.decode(data, |picture: &RgbImage| Ok(ImageQuery::of(picture)?)).await
+    /// The bytes are no picture that may be decoded, or the model failed.
+    pub async fn query(
+        &self,
+        data: Bytes,
+        call: &Call,
+    ) -> Result<(ImageQuery, Option<UnitVector>), ModerationError> {
+        let embedder = self.embedder.clone();
+        let ask = move |picture: &RgbImage| views::asked(picture, embedder.as_deref());
+        let (query, input) = self.pool.decode(data, ask).await?;
+        Ok((query, self.vector(input, call).await?))
     }
 
     /// Works on the caller's list that have a picture like this one; at most so many.
@@ -221,12 +262,21 @@ impl Works {
     pub async fn find_picture(
         &self,
         query: ImageQuery,
+        vector: Option<UnitVector>,
         most: usize,
         call: &Call,
     ) -> Result<Vec<Match>, ModerationError> {
         let Some(list) = self.of(call.tenant()) else { return Ok(Vec::new()) };
-        self.searches.run(call.deadline(), move || Ok(list.find_picture(&query, most)?)).await
+        self.searches
+            .run(call.deadline(), move || Ok(list.find_picture(&query, vector.as_ref(), most)?))
+            .await
     }
+}
+
+/// What files call the model that vectors are of.
+fn model_of(embedder: &dyn ImageDetector) -> String {
+    let model = embedder.about().model.clone();
+    format!("{}@{}", model.id, model.revision)
 }
 
 #[cfg(test)]

@@ -17,12 +17,12 @@ use crate::{call::Call, config::Config, error::ModerationError, service::call};
 
 /// Serves the lists of works.
 #[derive(Clone, Debug)]
-pub struct Service {
+pub struct Similarity {
     works: Arc<Works>,
     width: usize,
 }
 
-impl Service {
+impl Similarity {
     /// Serves these lists with the configuration's bound on pictures in flight.
     #[must_use]
     pub fn new(works: Arc<Works>, config: &Config) -> Self {
@@ -43,7 +43,7 @@ impl Service {
     async fn read(&self, sent: Sent, at: &str, call: &Call) -> Result<NewWork, Fault> {
         let Sent { label, pictures, text } = sent;
         let read = async |(m, data)| {
-            let kept = self.works.picture(data).await;
+            let kept = self.works.picture(data, call).await;
             kept.map_err(|error: ModerationError| error.into_fault(&format!("{at}.pictures[{m}]")))
         };
         let pictures = stream::iter(pictures.into_iter().enumerate()).map(read).buffered(call.width());
@@ -90,8 +90,8 @@ impl Service {
         let found = async {
             match content {
                 Content::Picture(data) => {
-                    let query = self.works.query(data).await?;
-                    self.works.find_picture(query, most, call).await
+                    let (query, vector) = self.works.query(data, call).await?;
+                    self.works.find_picture(query, vector, most, call).await
                 }
                 Content::Text(text) => self.works.find_text(text, most, call).await,
             }
@@ -102,7 +102,7 @@ impl Service {
 }
 
 #[tonic::async_trait]
-impl SimilarityService for Service {
+impl SimilarityService for Similarity {
     async fn add_works(
         &self,
         request: Request<api::AddWorksRequest>,

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use atelier_inference::Ticket;
-use atelier_likeness::LikenessError;
+use atelier_likeness::{ImageFingerprint, LikenessError};
 use proptest::{collection::vec, prelude::*, sample};
 
 use super::*;
@@ -52,13 +52,13 @@ fn config(folder: Option<&Path>) -> WorksConfig {
         folder: folder.map(Path::to_owned),
         max_tenants: 2,
         max_works: SMALL.works,
-        max_pictures: SMALL.pictures / MARGINS.len(),
+        max_pictures: SMALL.pictures / views::KEPT,
         max_text_fingerprints: SMALL.fingerprints,
     }
 }
 
 fn open(config: &WorksConfig) -> Result<Arc<Works>, ModerationError> {
-    Works::open(config, DecodePool::new(1, 1 << 20), 1).map(Arc::new)
+    Works::open(config, DecodePool::new(1, 1 << 20), 1, None).map(Arc::new)
 }
 
 fn ids(works: &Works, of: &str) -> Vec<String> {
@@ -87,10 +87,66 @@ fn a_match_says_how_and_where() {
 
     let mut edited = picture(1);
     image::imageops::flip_horizontal_in_place(&mut edited);
-    let ask = |picture: &RgbImage| list.find_picture(&ImageQuery::of(picture).unwrap(), 9).unwrap();
+    let ask = |picture: &RgbImage| list.find_picture(&ImageQuery::of(picture).unwrap(), None, 9).unwrap();
     assert_eq!((ask(&picture(1))[0].kind, ask(&picture(1))[0].similarity), (MatchKind::Exact, 1.0));
     assert_eq!((ask(&edited)[0].kind, ask(&edited)[0].label.id.as_str()), (MatchKind::Edited, "cells"));
     assert!(ask(&picture(2)).is_empty());
+}
+
+/// A work with a vector along one axis.
+fn embedded(id: &str, axis: usize) -> NewWork {
+    let mut new = drawn(id, axis as u64);
+    new.work.pictures[0].vector = Some(vector(axis, 0.0));
+    new
+}
+
+/// Along one axis, turned this much towards the next.
+fn vector(axis: usize, turned: f32) -> UnitVector {
+    let mut values = [0.0; 8];
+    (values[axis], values[axis + 1]) = (turned.cos(), turned.sin());
+    UnitVector::new(&values).unwrap()
+}
+
+#[test]
+fn vectors_find_what_fingerprints_miss_and_only_of_their_own_model() {
+    let mut list = List::new(SMALL);
+    assert!(!list.vectors_become(Some("one@1")));
+    for (id, axis) in [("a", 0), ("b", 3)] {
+        list.add(embedded(id, axis)).unwrap();
+    }
+    let other = ImageQuery::of(&picture(8)).unwrap();
+    let found = list.find_picture(&other, Some(&vector(3, 0.3)), 9).unwrap();
+    assert_eq!((found.len(), found[0].label.id.as_str(), found[0].kind), (1, "b", MatchKind::Edited));
+    assert!((found[0].cosine.unwrap() - 0.3_f32.cos()).abs() < 0.01 && found[0].distance.is_none());
+    assert!((0.5..0.85).contains(&found[0].similarity), "{found:?}");
+    // A cosine of 0.83 is too little.
+    assert!(list.find_picture(&other, Some(&vector(3, 0.6)), 9).unwrap().is_empty());
+
+    let (_, mut read) = List::read_from(&bytes(&list)[..], SMALL).unwrap();
+    assert!(!read.vectors_become(Some("one@1")));
+    assert_eq!(read.find_picture(&other, Some(&vector(3, 0.3)), 9).unwrap(), found);
+    assert!(read.vectors_become(Some("two@1")));
+    assert!(read.find_picture(&other, Some(&vector(3, 0.3)), 9).unwrap().is_empty());
+    assert_eq!(read.find_picture(&ImageQuery::of(&picture(3)).unwrap(), None, 9).unwrap()[0].label.id, "b");
+}
+
+/// Written before there were vectors: the header does not name their model.
+#[test]
+fn files_from_before_vectors_are_read_and_take_some() {
+    let mut list = List::new(SMALL);
+    list.add(drawn("old", 1)).unwrap();
+    let old = bytes(&list);
+    assert!(!old.windows(9).any(|window| window == b"\"vectors\""));
+    let (_, mut read) = List::read_from(&old[..], SMALL).unwrap();
+    assert!(!read.vectors_become(Some("one@1")));
+    read.add(embedded("new", 3)).unwrap();
+    let (_, read) = List::read_from(&bytes(&read)[..], SMALL).unwrap();
+    assert_eq!(read.vectors.as_deref(), Some("one@1"));
+    let found = |seed, vector: Option<&UnitVector>| {
+        let found = read.find_picture(&ImageQuery::of(&picture(seed)).unwrap(), vector, 9).unwrap();
+        found.iter().map(|found| found.label.id.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!((found(1, None), found(8, Some(&vector(3, 0.0)))), (vec!["old".into()], vec!["new".into()]));
 }
 
 #[test]
@@ -181,7 +237,7 @@ async fn changes_at_once_all_count() {
     let works = open(&WorksConfig { max_works: 50, max_pictures: 100, ..config(None) }).unwrap();
     let ours = call("a");
     let all = (0..20_u64).map(|n| works.add(vec![drawn(&format!("{n:02}"), n)], &ours));
-    futures::future::try_join_all(all).await.unwrap();
+    try_join_all(all).await.unwrap();
     assert_eq!(ids(&works, "a").len(), 20);
 }
 

@@ -58,6 +58,7 @@ fn verdicts_come_in_order_and_point_into_the_whole_text() {
         let part = |mail: &&Finding| &text[mail.start_byte as usize..mail.end_byte as usize];
         assert!(mails.iter().all(|mail| part(mail) == "jane.doe@example.org"));
         assert!(verdicts[0].models.iter().any(|model| model.id == "rules"));
+        assert_eq!(verdicts[0].scores.as_ref().unwrap().language, "en");
     });
 }
 
@@ -103,6 +104,25 @@ fn what_is_wrong_ends_the_call_and_is_named() {
             let status = follow(&mut client, pieces).await.unwrap_err();
             assert_eq!((status.code(), fields(&status)), (Code::InvalidArgument, vec![field.to_owned()]));
         }
+    });
+}
+
+#[test]
+fn what_came_before_an_error_is_judged_first() {
+    test(async |mut client| {
+        let late = FollowTextRequest { categories: vec!["hate".to_owned()], ..piece("b") };
+        let text = [CALM, INSULT].concat();
+        let pieces = [piece(CALM), piece(INSULT), late];
+        let mut verdicts = client.follow_text(stream::iter(pieces)).await.unwrap().into_inner();
+        let mut all = Vec::new();
+        let status = loop {
+            match verdicts.message().await {
+                Ok(verdict) => all.push(verdict.unwrap()),
+                Err(status) => break status,
+            }
+        };
+        joined(&all, text.len());
+        assert_eq!((status.code(), fields(&status)), (Code::InvalidArgument, vec!["categories".to_owned()]));
     });
 }
 

@@ -2,12 +2,16 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking, their helpers too")]
 
 mod classifiers;
+mod disguise;
+mod faces;
 mod follow;
 mod harness;
 mod image;
 mod moving;
+mod names;
 mod nsfw;
 mod ocr;
+mod rules;
 mod text;
 mod works;
 
@@ -28,7 +32,7 @@ fn the_taxonomy_is_listed_with_its_detectors() {
 
         let sexual = categories.iter().find(|category| category.id == "sexual").unwrap();
         let modalities: BTreeSet<_> = sexual.detectors.iter().map(|detector| detector.modality()).collect();
-        assert_eq!(modalities, BTreeSet::from([Modality::Text, Modality::Image]));
+        assert_eq!(modalities, BTreeSet::from([Modality::Text, Modality::Image, Modality::TextInImage]));
         for detector in categories.iter().flat_map(|category| &category.detectors) {
             assert_eq!(detector.model.as_ref().unwrap().revision.len(), 12);
         }

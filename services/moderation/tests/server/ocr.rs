@@ -2,18 +2,32 @@
 
 use std::{fs, io::Cursor};
 
+use atelier_core::{Reason, TenantId};
+use atelier_inference::Ticket;
+use atelier_moderation::{
+    Config,
+    call::Call,
+    categories::CategorySet,
+    load,
+    moderator::{Picture, TextInPicture},
+};
 use atelier_proto::moderation::v1::{
     Finding, ImageItem, ItemScores, ListCategoriesRequest, Modality, ModerateImageRequest, Scores,
-    image_item::Source,
+    StreamModerateImageRequest, image_item::Source,
 };
+use futures::{StreamExt, stream};
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use serde_json::Value;
 use tonic::Status;
 
 use crate::harness::{Client, golden, score, test};
 
+fn item(data: Vec<u8>) -> ImageItem {
+    ImageItem { source: Some(Source::Data(data.into())), ..ImageItem::default() }
+}
+
 async fn read(client: &mut Client, data: Vec<u8>) -> Result<ItemScores, Status> {
-    let items = vec![ImageItem { source: Some(Source::Data(data.into())), ..ImageItem::default() }];
+    let items = vec![item(data)];
     let request = ModerateImageRequest { items, read_text: true, ..ModerateImageRequest::default() };
     Ok(client.moderate_image(request).await?.into_inner().results.remove(0))
 }
@@ -92,8 +106,7 @@ fn personal_data_in_a_code_is_found_where_it_stands() {
 fn text_is_given_back_only_where_asked_for() {
     test(async |mut client| {
         let data = fs::read(golden("ocr/english.png")).unwrap();
-        let item = ImageItem { source: Some(Source::Data(data.into())), ..ImageItem::default() };
-        let request = ModerateImageRequest { items: vec![item], ..ModerateImageRequest::default() };
+        let request = ModerateImageRequest { items: vec![item(data)], ..ModerateImageRequest::default() };
         let answer = client.moderate_image(request).await.unwrap().into_inner();
         assert_eq!(answer.results[0].read_text, None);
         let models: Vec<_> = answer.models.iter().map(|model| model.id.as_str()).collect();
@@ -104,12 +117,87 @@ fn text_is_given_back_only_where_asked_for() {
 }
 
 #[test]
+fn reading_is_asked_for_and_left_out_as_the_caller_likes() {
+    test(async |mut client| {
+        let insult = fs::read(golden("ocr/insult.png")).unwrap();
+        // Of weapons no text tells: it is read all the same, and the models of text took no part.
+        let request = ModerateImageRequest {
+            items: vec![item(insult.clone())],
+            categories: vec!["weapons".to_owned()],
+            read_text: true,
+            ..ModerateImageRequest::default()
+        };
+        let answer = client.moderate_image(request.clone()).await.unwrap().into_inner();
+        assert!(!answer.results[0].read_text.as_ref().unwrap().is_empty());
+        let models: Vec<_> = answer.models.iter().map(|model| model.id.as_str()).collect();
+        assert!(
+            models.contains(&"pp-ocrv6-rec-small") && models.contains(&"efficientnet-lite0"),
+            "{models:?}"
+        );
+        assert!(!models.contains(&"text-moderation-heads"), "{models:?}");
+        // Tags alone: the model that gives them is named.
+        let tags = ModerateImageRequest {
+            categories: vec!["sexual".to_owned()],
+            items: vec![ImageItem { skip_text: true, ..item(insult.clone()) }],
+            tags: 1,
+            ..request
+        };
+        let answer = client.moderate_image(tags).await.unwrap().into_inner();
+        assert!(answer.models.iter().any(|model| model.id == "efficientnet-lite0"));
+        assert!(!answer.models.iter().any(|model| model.id.starts_with("pp-ocr")));
+        assert_eq!(answer.results[0].read_text, None);
+
+        // Unread, the same picture has no scores of its text; a batch reads some of its pictures.
+        let skipped = ImageItem { skip_text: true, ..item(insult.clone()) };
+        let items = vec![skipped.clone(), item(insult)];
+        let request = ModerateImageRequest { items, read_text: true, ..ModerateImageRequest::default() };
+        let answer = client.moderate_image(request).await.unwrap().into_inner();
+        let unsupported = |n: usize| &answer.results[n].scores.as_ref().unwrap().unsupported_categories;
+        assert!(unsupported(0).contains(&"toxicity".to_owned()));
+        assert!(!unsupported(1).contains(&"toxicity".to_owned()));
+        assert!(answer.results[0].read_text.is_none() && answer.results[1].read_text.is_some());
+
+        // Streams give it back as well.
+        for (item, said) in [(skipped, false), (item(fs::read(golden("ocr/english.png")).unwrap()), true)] {
+            let request =
+                StreamModerateImageRequest { item: Some(item), read_text: true, ..Default::default() };
+            let answers = client.stream_moderate_image(stream::iter([request])).await.unwrap();
+            let answer = answers.into_inner().next().await.unwrap().unwrap();
+            assert_eq!(answer.read_text.is_some(), said);
+        }
+    });
+}
+
+#[tokio::test]
+async fn what_there_is_no_time_to_read_is_said() {
+    let mut config = Config::default();
+    config.detectors.retain(|detector| detector.kind == "ocr");
+    config.image.ocr.max_lines = 1;
+    let call = Call::new(Ticket { deadline: None, tenant: TenantId::default_tenant() }, 1);
+    let picture = |name: &str| Picture {
+        data: fs::read(golden("ocr").join(name)).unwrap().into(),
+        text: TextInPicture::Read,
+        ..Picture::default()
+    };
+    let moderator = load(&config).unwrap();
+    let result = moderator.score_image(picture("insult.png"), CategorySet::all(), &call).await.unwrap();
+    assert!(result.scores.text_truncated && result.read_text.unwrap().lines().count() == 1);
+    config.image.ocr.queue_bytes = 4096;
+    let full = load(&config).unwrap();
+    let refused = full.score_image(picture("insult.png"), CategorySet::all(), &call).await.unwrap_err();
+    assert_eq!(refused.into_fault("item").reason(), Reason::QueueFull);
+    config.detectors.push(config.detectors[0].clone());
+    let twice = load(&config).map(|_| ()).unwrap_err();
+    assert!(twice.to_string().contains("ocr"), "{twice}");
+}
+
+#[test]
 fn categories_of_texts_are_listed_for_pictures() {
     test(async |mut client| {
         let listed = client.list_categories(ListCategoriesRequest {}).await.unwrap().into_inner();
         let hate = listed.categories.iter().find(|category| category.id == "hate").unwrap();
         let modalities: Vec<_> = hate.detectors.iter().map(|detector| detector.modality()).collect();
-        assert_eq!(modalities, [Modality::Text, Modality::Image]);
+        assert_eq!(modalities, [Modality::Text, Modality::TextInImage]);
     });
 }
 

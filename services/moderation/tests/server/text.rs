@@ -165,6 +165,36 @@ fn harm_in_the_middle_of_a_long_text_is_found() {
 }
 
 #[test]
+fn texts_are_answered_with_their_language() {
+    test(async |mut client| {
+        let disguised = "Y\u{200b}ou are а worthless рiece of shit and every\u{200b}body hates you";
+        let texts = [BENIGN, TOXIC_CHINESE, "Wie geht es dir heute?", "ok", disguised];
+        let all = scores(moderate(&mut client, &texts, &[]).await.unwrap());
+        let languages: Vec<_> = all.iter().map(|scores| scores.language.as_str()).collect();
+        assert_eq!(languages, ["en", "zh", "de", "", "en"]);
+    });
+}
+
+#[test]
+fn severity_is_that_of_what_was_found() {
+    test(async |mut client| {
+        let texts = ["Write to jane.doe@example.org.", "token=AKIAQ3EGRIWZ5YKTMPA7", TOXIC, BENIGN];
+        let all = scores(moderate(&mut client, &texts, &[]).await.unwrap());
+        let of = |n: usize, category: &str| {
+            let found = all[n].categories.iter().find(|score| score.category == category).unwrap();
+            (found.score >= 0.5, found.severity)
+        };
+        assert_eq!(of(0, "personal-data/contact"), (true, 2));
+        assert_eq!(of(0, "personal-data"), (true, 2));
+        assert_eq!(of(1, "secrets"), (true, 5));
+        let (flagged, severity) = of(2, "toxicity");
+        assert!(flagged && severity >= 4, "{severity}");
+        let (flagged, severity) = of(3, "toxicity");
+        assert!(!flagged && severity < 4, "{severity}");
+    });
+}
+
+#[test]
 fn text_with_nothing_to_read_is_measured_as_such() {
     test(async |mut client| {
         for scores in scores(moderate(&mut client, &["", " \n\t "], &[]).await.unwrap()) {
@@ -198,8 +228,9 @@ fn only_what_was_asked_for_is_answered() {
         assert!(only.unsupported_categories.is_empty());
 
         let all = &scores(moderate(&mut client, &[TOXIC], &[]).await.unwrap())[0];
+        // All but the two that are measured on request.
         assert_eq!(
-            all.categories.len() + all.unsupported_categories.len(),
+            all.categories.len() + all.unsupported_categories.len() + 2,
             atelier_core::CategoryId::ALL.len()
         );
     });

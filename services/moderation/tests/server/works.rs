@@ -1,13 +1,21 @@
 //! Lists of protected works over the wire: what is found, whose it is, and what outlives the server.
 
-use std::{net::SocketAddr, ops::Range, path::Path, sync::mpsc, thread};
+use std::{
+    fs,
+    net::SocketAddr,
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::mpsc,
+    thread,
+};
 
-use atelier_moderation::{Config, config::WorksConfig, serve};
+use atelier_moderation::{Config, config::WorksConfig, detector::DetectorConfig, serve};
 use atelier_proto::moderation::v1::{
-    AddWorksRequest, AddWorksResponse, FindSimilarRequest, ImageItem, ListWorksRequest, Match, MatchKind,
-    ModerateImageRequest, ModerateTextRequest, NewWork, Picture, RemoveWorksRequest, Scores, TextItem, Work,
-    find_similar_request::Content, image_item, moderation_service_client::ModerationServiceClient,
-    picture::Source, similarity_service_client::SimilarityServiceClient,
+    AddWorksRequest, AddWorksResponse, FindSimilarRequest, ImageItem, ListCategoriesRequest,
+    ListWorksRequest, Match, MatchKind, ModerateImageRequest, ModerateTextRequest, NewWork, Picture,
+    RemoveWorksRequest, Scores, TextItem, Work, find_similar_request::Content, image_item,
+    moderation_service_client::ModerationServiceClient, picture::Source,
+    similarity_service_client::SimilarityServiceClient,
 };
 use atelier_rpc::Listeners;
 use image::{RgbImage, codecs::jpeg::JpegEncoder, imageops};
@@ -20,7 +28,7 @@ const POEM: &str = "The curfew tolls the knell of parting day, The lowing herd w
     homeward plods his weary way, And leaves the world to darkness and to me.";
 const QUIET_NIGHT: &str = "床前明月光，疑是地上霜。举头望明月，低头思故乡。";
 
-/// A server without models, on a thread of its own.
+/// A server with few models or none, on a thread of its own.
 struct Server {
     address: SocketAddr,
     stop: oneshot::Sender<()>,
@@ -29,12 +37,16 @@ struct Server {
 
 impl Server {
     fn start(works: WorksConfig) -> Self {
+        Self::with(works, Vec::new())
+    }
+
+    fn with(works: WorksConfig, detectors: Vec<DetectorConfig>) -> Self {
         let (tell, told) = mpsc::sync_channel(1);
         let (stop, stopped) = oneshot::channel();
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Runtime::new().unwrap();
             runtime.block_on(async {
-                let mut config = Config { detectors: Vec::new(), works, ..Config::default() };
+                let mut config = Config { detectors, works, ..Config::default() };
                 config.server.drain_notice = std::time::Duration::ZERO;
                 let listeners = Listeners::local().await.unwrap();
                 tell.send(listeners.grpc_address().unwrap()).unwrap();
@@ -205,6 +217,72 @@ async fn copies_and_quotations_are_found_and_nothing_else() {
         "The herd went home over the meadow while the bell rang, and it grew dark. 床前有明亮的月光。";
     assert!(client.find(Content::Text(other.to_owned())).await.unwrap().is_empty());
     server.stop().await;
+}
+
+/// What is unrelated to the two photographs: other pictures of the tree, and single drawings from a sheet of them.
+fn unrelated() -> Vec<Vec<u8>> {
+    let folders = ["images", "nsfwjs", "ocr"].map(golden);
+    let files =
+        folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap()).map(|file| file.unwrap().path());
+    let is_picture = |path: &PathBuf| path.extension().is_some_and(|kind| kind == "png" || kind == "jpg");
+    // That one was cut out of the photograph of a cup of coffee.
+    let other = |path: &PathBuf| !path.ends_with("cup.png") && !path.ends_with("fur.png");
+    let mut all: Vec<_> =
+        files.filter(is_picture).filter(other).map(|path| fs::read(path).unwrap()).collect();
+    let sheet =
+        image::open(golden("../../../deploy/models/weights/emoji-vae/sheet.png")).unwrap().into_rgb8();
+    for n in 0..12 {
+        let one = imageops::crop_imm(&sheet, n % 4 * 64, n / 4 * 64, 64, 64).to_image();
+        all.push(jpeg(&imageops::resize(&one, 256, 256, imageops::FilterType::CatmullRom), 95));
+    }
+    all
+}
+
+#[tokio::test]
+async fn cuts_that_defeat_the_fingerprint_are_found_by_vector_and_unrelated_pictures_are_not() {
+    let tags = Config::default().detectors.into_iter().find(|one| one.kind == "image-tags").unwrap();
+    let (with, without) =
+        (Server::with(WorksConfig::default(), vec![tags]), Server::start(WorksConfig::default()));
+    let (ours, bits) = (with.client("acme").await, without.client("acme").await);
+    let photographs = [("cat", photograph("cat.png")), ("coffee", photograph("coffee.png"))];
+    for (id, picture) in &photographs {
+        for client in [&ours, &bits] {
+            client.add(vec![work(id, vec![sent(&jpeg(picture, 95))], "")]).await.unwrap();
+        }
+    }
+    for (id, picture) in &photographs {
+        let (width, height) = picture.dimensions();
+        // The lower right, and a part off the middle.
+        for (left, above) in [(25, 25), (20, 8)] {
+            let (left, above) = (width * left / 100, height * above / 100);
+            let cut = imageops::crop_imm(picture, left, above, width * 3 / 4, height * 3 / 4).to_image();
+            let cut = sent(&jpeg(&cut, 85));
+            assert!(bits.find(Content::Picture(cut.clone())).await.unwrap().is_empty(), "{id}");
+            let found = ours.find(Content::Picture(cut)).await.unwrap();
+            assert_eq!(found.iter().map(self::id).collect::<Vec<_>>(), [*id]);
+            assert!(found[0].cosine.unwrap() >= 0.88 && found[0].distance.is_none(), "{found:?}");
+            assert!((0.5..0.85).contains(&found[0].similarity), "{found:?}");
+        }
+    }
+    let others = unrelated();
+    assert!(others.len() >= 20);
+    for other in &others {
+        let found = ours.find(Content::Picture(sent(other))).await.unwrap();
+        assert!(found.is_empty(), "{found:?}");
+    }
+    // To another tenant nothing tells that there is a list.
+    let scores = with.client("globex").await.score_picture(&others[0]).await;
+    assert!(scores.unsupported_categories.contains(&"copyright".to_owned()));
+    let listed = async |tenant| {
+        let mut client = ModerationServiceClient::new(with.client(tenant).await.channel);
+        let mut request = Request::new(ListCategoriesRequest {});
+        request.metadata_mut().insert("atelier-tenant", tenant.parse().unwrap());
+        let listed = client.list_categories(request).await.unwrap().into_inner().categories;
+        listed.into_iter().find(|one| one.id == "copyright").unwrap().detectors.len()
+    };
+    assert_eq!((listed("acme").await, listed("globex").await), (1, 0));
+    with.stop().await;
+    without.stop().await;
 }
 
 #[tokio::test]

@@ -2,9 +2,12 @@
 
 mod classify;
 mod decode;
+mod follow;
+mod look;
 mod paint;
 mod relay;
 mod report;
+mod search;
 
 use std::path::PathBuf;
 
@@ -39,6 +42,12 @@ enum Part {
     Decode,
     /// Texts through the moderation service.
     Classify,
+    /// Texts that it judges while they grow.
+    Follow,
+    /// Its lists of terms.
+    Search,
+    /// Pictures through it.
+    Look,
     /// Pictures through the pipeline and the image service.
     Paint,
 }
@@ -57,6 +66,15 @@ fn main() -> anyhow::Result<()> {
         }
         if wanted(Part::Classify) {
             classify::run(&onnx, arguments.rounds, &mut report).await?;
+        }
+        if wanted(Part::Follow) {
+            follow::run(arguments.rounds, &mut report).await?;
+        }
+        if wanted(Part::Search) {
+            search::run(arguments.rounds, &mut report)?;
+        }
+        if wanted(Part::Look) {
+            look::run(&onnx, arguments.rounds, &mut report).await?;
         }
         if wanted(Part::Paint) {
             paint::run(&onnx, arguments.rounds, &mut report).await?;

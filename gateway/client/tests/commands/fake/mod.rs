@@ -3,6 +3,7 @@
 mod images;
 mod models;
 mod port;
+mod scores;
 
 use std::{
     collections::HashMap,
@@ -22,7 +23,7 @@ use atelier_client::proto::{
         gateway_service_server, stream_chat_response, stream_generate_response,
         stream_moderate_text_response,
     },
-    moderation::v1::{Category, CategoryScore, Detector, ItemError, ItemScores, Modality, Scores},
+    moderation::v1::{Category, Detector, ItemError, Modality},
     text::v1::{Delta, Embedding, Message, Role, Token},
 };
 use futures::{Stream, StreamExt, stream};
@@ -158,21 +159,6 @@ fn answer(prompt: &str, top_p: Option<f32>) -> Result<(Vec<String>, FinishReason
     }
 }
 
-fn item_scores(id: String, text: &str) -> ItemScores {
-    ItemScores { id, scores: Some(scores(text)), ..ItemScores::default() }
-}
-
-fn scores(text: &str) -> Scores {
-    let score = |category: &str, score| {
-        let (category, detector) = (category.into(), "fake".into());
-        CategoryScore { category, score, detector, ..CategoryScore::default() }
-    };
-    let hate = if text.contains("evil") { 0.97 } else { 0.01 };
-    let mut categories = vec![score("hate", hate), score("length", text.len() as f32)];
-    categories.sort_by(|a, b| b.score.total_cmp(&a.score));
-    Scores { categories, unsupported_categories: vec!["illicit".into()], windows: 1, ..Scores::default() }
-}
-
 impl Service {
     fn admit(&self, metadata: &MetadataMap) -> Result<(), Status> {
         self.0.calls.fetch_add(1, Ordering::Relaxed);
@@ -232,6 +218,7 @@ impl gateway_service_server::GatewayService for Service {
     type GenerateVideoStream = Answers<wire::GenerateVideoResponse>;
     type StreamEmbedStream = Answers<wire::StreamEmbedResponse>;
     type StreamModerateTextStream = Answers<wire::StreamModerateTextResponse>;
+    type FollowTextStream = Answers<wire::FollowTextResponse>;
     type StreamModerateImageStream = Answers<wire::StreamModerateImageResponse>;
 
     async fn chat(
@@ -385,12 +372,7 @@ impl gateway_service_server::GatewayService for Service {
         &self,
         request: Request<wire::ModerateTextRequest>,
     ) -> Result<Response<wire::ModerateTextResponse>, Status> {
-        let items = request.into_inner().items.into_iter();
-        let results = items.map(|item| item_scores(item.id, &item.text));
-        Ok(Response::new(wire::ModerateTextResponse {
-            results: results.collect(),
-            models: model().into_iter().collect(),
-        }))
+        Ok(Response::new(scores::of_texts(request.into_inner())))
     }
 
     /// Answers each text after a while that depends on it, so that answers overtake each other.
@@ -424,7 +406,7 @@ impl gateway_service_server::GatewayService for Service {
                 let outcome = match item.text.as_str() {
                     "unjudgeable" => Outcome::Error(error("INTERNAL", false)),
                     _ if later => Outcome::Error(error("QUEUE_FULL", true)),
-                    text => Outcome::Scores(scores(text)),
+                    text => Outcome::Scores(scores::of(text)),
                 };
                 let models = model().into_iter().collect();
                 Ok(wire::StreamModerateTextResponse { id: item.id, outcome: Some(outcome), models })
@@ -436,13 +418,18 @@ impl gateway_service_server::GatewayService for Service {
         Ok(Response::new(answers.boxed()))
     }
 
+    async fn follow_text(
+        &self,
+        _: Request<Streaming<wire::FollowTextRequest>>,
+    ) -> Result<Response<Self::FollowTextStream>, Status> {
+        Ok(Response::new(stream::empty().boxed()))
+    }
+
     async fn moderate_image(
         &self,
         request: Request<wire::ModerateImageRequest>,
     ) -> Result<Response<wire::ModerateImageResponse>, Status> {
-        let items = request.into_inner().items.into_iter();
-        let results = items.map(|item| item_scores(item.id, "picture"));
-        Ok(Response::new(wire::ModerateImageResponse { results: results.collect(), models: vec![] }))
+        Ok(Response::new(scores::of_images(request.into_inner())))
     }
 
     async fn stream_moderate_image(
@@ -463,7 +450,7 @@ impl gateway_service_server::GatewayService for Service {
             Some(check_request::Content::Image(_)) | None => String::new(),
         };
         let action = if text.contains("evil") { Action::Block } else { Action::Allow };
-        let (verdict, scores) = (Some(verdict(action, stage)), Some(scores(&text)));
+        let (verdict, scores) = (Some(verdict(action, stage)), Some(scores::of(&text)));
         Ok(Response::new(wire::CheckResponse { verdict, scores, provenance: None }))
     }
 

@@ -2,10 +2,10 @@
 //!
 //! - **Fairness**: each tenant has an account of the tokens it was served. The tenant that has used least goes next;
 //!   one that was away starts where the least used of the waiting tenants stands, so absence saves up nothing.
-//! - **Padding**: a batch takes lengths that are alike. Lengths are rounded up to buckets, and an item joins a batch
-//!   only when neither pads the other to more than [`MAX_STRETCH`] times its length.
-//! - **No starvation**: an item older than `age` heads the next batch, oldest first.
-//! - **Budget**: items times the longest bucket never exceeds `tokens`, but for a longer single item.
+//! - **Padding**: a batch takes lengths that are alike: of what it costs, at most one part in [`PADDING`] is padding.
+//! - **No starvation**: while an item is older than `age`, the oldest heads every other batch. The batches between stay
+//!   fair, or a flood that is older than `age` would make of the queue one line in which everybody stands behind it.
+//! - **Budget**: items times the longest length never exceeds `tokens`, but for a longer single item.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -14,9 +14,9 @@ use std::{
 
 use atelier_core::TenantId;
 
-/// Longest over shortest bucketed length within one batch: at 2 padding wastes at most half of a run, and a queue of
-/// mixed chat messages still makes full batches.
-const MAX_STRETCH: usize = 2;
+/// Of a batch's tokens one in so many may be padding: less is lost to it than to batches left small, since a queue of
+/// mixed messages holds several of each length.
+const PADDING: usize = 10;
 
 /// Bounds of a former.
 #[derive(Clone, Copy, Debug)]
@@ -51,18 +51,9 @@ pub(super) enum Next<T> {
     Idle,
 }
 
-/// Rounds a length up to 4, 6, 8, 12, 16, 24, 32, 48, ...: steps of a half and a third, so that rounding adds at most
-/// half.
-pub(super) fn bucket(length: usize) -> usize {
-    const SMALLEST: usize = 4;
-    if length <= SMALLEST {
-        return SMALLEST;
-    }
-    match length.checked_next_power_of_two() {
-        Some(above) if length <= above / 4 * 3 => above / 4 * 3,
-        Some(above) => above,
-        None => length,
-    }
+/// Tokens of an item: nothing costs nothing.
+fn length<T>(item: &Item<T>) -> usize {
+    item.cost.max(1)
 }
 
 /// The waiting items of a model.
@@ -73,11 +64,13 @@ pub(super) struct Former<T> {
     waiting: VecDeque<Item<T>>,
     /// Tokens served to each tenant that has items waiting.
     served: HashMap<TenantId, u64>,
+    /// The last batch was headed by the oldest item because of its age.
+    age_had_its_turn: bool,
 }
 
 impl<T> Former<T> {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, waiting: VecDeque::new(), served: HashMap::new() }
+        Self { limits, waiting: VecDeque::new(), served: HashMap::new(), age_had_its_turn: false }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -127,10 +120,12 @@ impl<T> Former<T> {
     pub(super) fn next(&mut self, now: Instant) -> Next<T> {
         let Some(oldest) = self.waiting.front() else { return Next::Idle };
         let age = now.saturating_duration_since(oldest.arrived);
-        let batch = self.select(age >= self.limits.age);
+        let overdue = age >= self.limits.age && !self.age_had_its_turn;
+        let batch = self.select(overdue);
         if age < self.limits.wait && batch.can_grow(&self.limits) {
             return Next::Wait(self.limits.wait - age);
         }
+        self.age_had_its_turn = overdue;
         let tokens = batch.tokens();
         Next::Run { batch: self.take(batch.places), tokens }
     }
@@ -173,7 +168,7 @@ impl<T> Former<T> {
         // From the back, so that the places before stay where they are.
         for place in places.into_iter().rev() {
             if let Some(item) = self.waiting.remove(place) {
-                *self.served.entry(item.tenant.clone()).or_default() += bucket(item.cost) as u64;
+                *self.served.entry(item.tenant.clone()).or_default() += length(&item) as u64;
                 batch.push(item);
             }
         }
@@ -197,11 +192,10 @@ struct Tenant {
 }
 
 impl Tenant {
-    /// Adds the tenant's oldest item that fits. Those passed over need no second look: a batch that grows only gets
-    /// harder to fit into.
+    /// Adds the tenant's oldest item that fits. Those passed over wait for another batch.
     fn offer<T>(&mut self, waiting: &VecDeque<Item<T>>, batch: &mut Selection, limits: &Limits) {
         while let Some(place) = self.places.pop_front() {
-            let length = bucket(waiting[place].cost);
+            let length = length(&waiting[place]);
             if batch.admits(length, limits) {
                 batch.add(place, length);
                 self.served += length as u64;
@@ -222,16 +216,16 @@ fn least_served(tenants: &mut [Tenant]) -> Option<&mut Tenant> {
 struct Selection {
     places: Vec<usize>,
     longest: usize,
-    shortest: usize,
+    /// Of all lengths, without padding.
+    sum: usize,
 }
 
 impl Selection {
     fn admits(&self, length: usize, limits: &Limits) -> bool {
-        if self.places.is_empty() {
-            return true;
-        }
-        let (longest, shortest) = (self.longest.max(length), self.shortest.min(length));
-        longest <= shortest.saturating_mul(MAX_STRETCH) && self.fits(longest, limits)
+        let longest = self.longest.max(length);
+        let tokens = longest.saturating_mul(self.places.len() + 1);
+        let padding = tokens.saturating_sub(self.sum.saturating_add(length));
+        self.places.is_empty() || padding.saturating_mul(PADDING) <= tokens && self.fits(longest, limits)
     }
 
     /// One more item fits when the longest is this long.
@@ -245,8 +239,8 @@ impl Selection {
     }
 
     fn add(&mut self, place: usize, length: usize) {
-        self.shortest = if self.places.is_empty() { length } else { self.shortest.min(length) };
         self.longest = self.longest.max(length);
+        self.sum = self.sum.saturating_add(length);
         self.places.push(place);
     }
 

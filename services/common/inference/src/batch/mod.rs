@@ -50,7 +50,7 @@ pub trait BatchModel: Send + 'static {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BatcherConfig {
-    /// Most items in one batch.
+    /// Most items in one batch, which is one run: the answers of a batch come together when it ends.
     pub max_batch_items: usize,
     /// Most tokens in one batch, padding included; a longer single item runs alone.
     pub max_batch_tokens: usize,
@@ -60,7 +60,8 @@ pub struct BatcherConfig {
     pub max_wait: Duration,
     /// Most items waiting; one more is refused with [`InferenceError::QueueFull`].
     pub max_queue: usize,
-    /// An item that has waited this long goes first, whatever its tenant has used and however long it is.
+    /// While an item has waited this long, the oldest is in every other batch, whatever its tenant has used and however
+    /// long it is.
     #[serde(with = "humantime_serde")]
     pub max_age: Duration,
 }

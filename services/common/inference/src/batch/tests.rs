@@ -116,6 +116,28 @@ async fn items_that_wait_run_together_and_each_gets_its_own_answer() {
 }
 
 #[tokio::test]
+async fn answers_of_a_run_do_not_wait_for_the_next_run() {
+    let bench = Bench::new(&BatcherConfig { max_batch_items: 2, ..BatcherConfig::default() });
+    let running = bench.occupy(1).await;
+    let first = [bench.submit(2), bench.submit(3)];
+    until(|| bench.batcher.queue_depth() == 2).await;
+    let second = [bench.submit(4), bench.submit(5)];
+    until(|| bench.batcher.queue_depth() == 4).await;
+    bench.permit(2);
+    running.await.unwrap().unwrap();
+    for task in first {
+        task.await.unwrap().unwrap();
+    }
+    until(|| bench.batches().len() == 3).await;
+    assert!(second.iter().all(|task| !task.is_finished()), "the last run has no permit yet");
+    bench.permit(1);
+    for task in second {
+        task.await.unwrap().unwrap();
+    }
+    assert_eq!(bench.batches(), [vec![1], vec![2, 3], vec![4, 5]]);
+}
+
+#[tokio::test]
 async fn a_full_queue_refuses_at_once_and_says_when_to_retry() {
     let bench = Bench::new(&BatcherConfig { max_queue: 2, ..BatcherConfig::default() });
     let running = bench.occupy(1).await;

@@ -2,10 +2,15 @@
 //!
 //! The format is sniffed from the bytes. Nothing is allocated for pixels before the declared size has been
 //! checked, so a small file that declares a huge picture costs nothing. Unless alpha is asked for, transparent
-//! pixels are laid on white, as most viewers show them. EXIF orientation is ignored: a picture is measured as it is stored.
+//! pixels are laid on white, as most viewers show them. A still that says how it is turned (EXIF) is turned so, as viewers do:
+//! what is measured is what is seen. Viewers differ about pictures that move; those are taken as they are stored.
+
+use std::io::Cursor;
 
 use atelier_core::limits::{MAX_FRAME_PIXELS, MAX_FRAMES, MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS};
-use image::{DynamicImage, ImageError, RgbImage, RgbaImage};
+use image::{
+    DynamicImage, ImageDecoder, ImageError, ImageReader, RgbImage, RgbaImage, metadata::Orientation,
+};
 
 use super::{Format, Header};
 
@@ -25,7 +30,10 @@ pub enum PictureError {
     #[error("must be a PNG, JPEG, WebP, GIF or BMP picture")]
     UnknownFormat,
     /// The first bytes are those of MP4, QuickTime, Matroska or WebM.
-    #[error("is a video, which is not read; pictures may be PNG, JPEG, WebP, GIF or BMP, and may move")]
+    #[error(
+        "is a video, which is not read: send its frames as pictures (PNG, JPEG, WebP, GIF or BMP), each with its time_ms, \
+         two or more a second"
+    )]
     Video,
     /// The picture declares more pixels than are decoded, or none.
     #[error("must have 1 to {MAX_IMAGE_PIXELS} pixels, declares {width} x {height}")]
@@ -50,12 +58,17 @@ pub enum PictureError {
     },
 }
 
-/// Decodes the first frame to RGB of 8 bits, transparency laid on white.
+/// Decodes the first frame to RGB of 8 bits, transparency laid on white. Turned as it says, so that width and height may be
+/// those of the header the other way round.
 ///
 /// # Errors
 /// The bytes break the rules of their format, end too soon, or hold more pixels than they declared.
 pub fn decode(data: &[u8], header: &Header) -> Result<RgbImage, PictureError> {
-    whole(data, header).map(on_white)
+    let (picture, turned) = whole(data, header)?;
+    // Small pixels are turned: the picture takes twice its memory while it is.
+    let mut picture = DynamicImage::ImageRgb8(on_white(picture));
+    picture.apply_orientation(turned);
+    Ok(picture.into_rgb8())
 }
 
 /// Decodes the first frame to RGBA of 8 bits, alpha straight (colours are not multiplied by it). A picture without
@@ -64,19 +77,29 @@ pub fn decode(data: &[u8], header: &Header) -> Result<RgbImage, PictureError> {
 /// # Errors
 /// As [`decode`].
 pub fn decode_rgba(data: &[u8], header: &Header) -> Result<RgbaImage, PictureError> {
-    whole(data, header).map(DynamicImage::into_rgba8)
+    let (picture, turned) = whole(data, header)?;
+    let mut picture = DynamicImage::ImageRgba8(picture.into_rgba8());
+    picture.apply_orientation(turned);
+    Ok(picture.into_rgba8())
 }
 
-fn whole(data: &[u8], header: &Header) -> Result<DynamicImage, PictureError> {
-    // The decoders bound their own memory too, at 512 MiB: a file that shows its decoder another size than it
-    // showed us is caught there or below.
+/// The picture as it is stored, and how it is to be turned.
+fn whole(data: &[u8], header: &Header) -> Result<(DynamicImage, Orientation), PictureError> {
     let format = header.format;
-    let picture = image::load_from_memory(data)
-        .map_err(|source| PictureError::Malformed { format, source: Some(source) })?;
+    let malformed = |source| PictureError::Malformed { format, source: Some(source) };
+    let read = || {
+        // The decoders bound their own memory too, at 512 MiB: a file that shows its decoder another size than it
+        // showed us is caught there or below.
+        let mut decoder = ImageReader::new(Cursor::new(data)).with_guessed_format()?.into_decoder()?;
+        // Broken notes about the picture are no reason to refuse it.
+        let turned = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+        Ok((DynamicImage::from_decoder(decoder)?, turned))
+    };
+    let (picture, turned) = read().map_err(malformed)?;
     if (picture.width(), picture.height()) != (header.width, header.height) {
         return Err(PictureError::Malformed { format, source: None });
     }
-    Ok(picture)
+    Ok((picture, turned))
 }
 
 pub(super) fn on_white(picture: DynamicImage) -> RgbImage {
@@ -101,12 +124,11 @@ fn over_white(colour: u8, alpha: u8) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Cursor;
-
     use image::{ImageBuffer, ImageFormat, Rgb, Rgba};
     use proptest::prelude::*;
 
     use super::*;
+    use crate::frames;
 
     const FORMATS: [ImageFormat; 5] =
         [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP, ImageFormat::Gif, ImageFormat::Bmp];
@@ -163,6 +185,56 @@ mod tests {
         let ours = read(&encoded(&picture, ImageFormat::Png)).unwrap();
         let pixels: Vec<_> = ours.pixels().map(|pixel| pixel.0).collect();
         assert_eq!(pixels, [[255, 255, 255], [227, 127, 132], [200, 0, 10]]);
+    }
+
+    /// The picture as a JPEG that says it is turned.
+    fn turned(picture: &DynamicImage, orientation: u8) -> Vec<u8> {
+        let plain = encoded(picture, ImageFormat::Jpeg);
+        // TIFF, big-endian, with one directory of one entry: tag 0x0112, a short.
+        let mut exif = b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".to_vec();
+        exif.extend([orientation, 0, 0, 0, 0, 0, 0]);
+        let length = (exif.len() as u16 + 2).to_be_bytes();
+        [&plain[..2], b"\xff\xe1", &length, &exif, &plain[2..]].concat()
+    }
+
+    #[test]
+    fn what_is_stored_turned_is_seen_upright() {
+        // Four fields of grey, each coarse enough for JPEG to keep: upper left, upper right, lower left, lower right.
+        let field = |x, y| [[10, 90], [170, 250]][usize::from(y >= 16)][usize::from(x >= 24)];
+        let picture = DynamicImage::ImageRgb8(ImageBuffer::from_fn(48, 32, |x, y| Rgb([field(x, y); 3])));
+        // Where the stored picture's fields are seen, by EXIF's numbers (CIPA DC-008, 4.6.4).
+        let seen: [[u8; 4]; 8] = [
+            [10, 90, 170, 250],
+            [90, 10, 250, 170],
+            [250, 170, 90, 10],
+            [170, 250, 10, 90],
+            [10, 170, 90, 250],
+            [170, 10, 250, 90],
+            [250, 90, 170, 10],
+            [90, 250, 10, 170],
+        ];
+        for (orientation, expected) in (1..).zip(seen) {
+            let data = turned(&picture, orientation);
+            let header = Header::read(&data).unwrap();
+            assert_eq!((header.width, header.height), (48, 32));
+            let ours = decode(&data, &header).unwrap();
+            let (width, height) = ours.dimensions();
+            assert_eq!((width, height), if orientation < 5 { (48, 32) } else { (32, 48) }, "{orientation}");
+            let corners = [(4, 4), (width - 5, 4), (4, height - 5), (width - 5, height - 5)];
+            for ((x, y), grey) in corners.into_iter().zip(expected) {
+                let pixel = ours.get_pixel(x, y).0[0];
+                assert!(pixel.abs_diff(grey) < 8, "{orientation} at ({x}, {y}): {pixel} {grey}");
+            }
+            let with_alpha = decode_rgba(&data, &header).unwrap();
+            assert_eq!(DynamicImage::ImageRgba8(with_alpha).into_rgb8(), ours);
+            let frames: Vec<_> = frames(&data, &header).collect::<Result<_, _>>().unwrap();
+            assert_eq!((frames.len(), &frames[0].picture), (1, &ours));
+        }
+        assert_eq!(
+            read(&turned(&picture, 77)).unwrap().dimensions(),
+            (48, 32),
+            "a number that means nothing"
+        );
     }
 
     #[test]

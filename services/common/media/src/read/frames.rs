@@ -26,7 +26,7 @@ const OVERHEAD: u64 = 1 << 20;
 /// One frame as it is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// The whole picture, in the size that the header declares.
+    /// The whole picture, in the size that the header declares; a still may be turned.
     pub picture: RgbImage,
     /// When it is shown first, in milliseconds from the beginning.
     pub time_ms: u64,

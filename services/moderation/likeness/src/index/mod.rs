@@ -138,6 +138,11 @@ impl Index {
         true
     }
 
+    /// Drops all vectors, as when another model is to make them; `true` if there were any.
+    pub fn forget_vectors(&mut self) -> bool {
+        self.pictures.forget_vectors()
+    }
+
     /// Works that have a picture like this one, nearest first: those within the distance by distance, the rest by cosine,
     /// equals by id. Compares with every picture.
     ///

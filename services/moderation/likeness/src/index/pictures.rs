@@ -96,9 +96,17 @@ impl Pictures {
         self.scales.drain(rows);
         // The next model may have another length.
         if self.scales.iter().all(|scale| *scale == 0.0) {
-            self.components = 0;
-            self.vectors.clear();
+            self.forget_vectors();
         }
+    }
+
+    /// `true` if there were any.
+    pub(super) fn forget_vectors(&mut self) -> bool {
+        let had = self.components != 0;
+        self.components = 0;
+        self.vectors = Vec::new();
+        self.scales.fill(0.0);
+        had
     }
 
     /// Works and their pictures, in the order in which they were added.

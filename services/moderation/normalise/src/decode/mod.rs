@@ -3,27 +3,43 @@
 mod bits;
 mod escapes;
 mod morse;
-mod plausible;
+pub(crate) mod plausible;
 mod turned;
 
-use std::{collections::VecDeque, ops::Range};
+use std::{collections::VecDeque, fmt, ops::Range};
 
-/// How far to look. What lies beyond is not decoded.
+use crate::readable;
+
+/// How far to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecodeLimits {
-    /// Encodings within encodings: 1 is the text itself alone.
+    /// Encodings within encodings: 1 is the text itself alone. What lies deeper is not decoded.
     pub depth: usize,
-    /// The most hidden texts to tell of, and the most to look into.
-    pub texts: usize,
-    /// The most bytes to decode, all hidden texts together.
+    /// The most bytes to decode, all that may be hidden texts together. Of a text that holds more, nothing is told: no part of
+    /// it is passed over in silence.
     pub bytes: usize,
 }
 
 impl Default for DecodeLimits {
     fn default() -> Self {
-        Self { depth: 3, texts: 16, bytes: 256 * 1024 }
+        Self { depth: 3, bytes: 1 << 20 }
     }
 }
+
+/// A text that hides more than the limits allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooMuchHidden {
+    /// The most bytes that all hidden texts may have.
+    pub limit: usize,
+}
+
+impl fmt::Display for TooMuchHidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "more than {} bytes are hidden in encodings", self.limit)
+    }
+}
+
+impl std::error::Error for TooMuchHidden {}
 
 /// A way to write a text that hides it from who does not undo it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -59,7 +75,7 @@ pub struct Decoded {
     pub encoding: Encoding,
     /// The bytes of the given text that hold it, on character boundaries; for one hidden in another, those of the outer one.
     pub source: Range<usize>,
-    /// What it says.
+    /// What it says, as a reader sees it.
     pub text: String,
 }
 
@@ -72,14 +88,12 @@ struct Candidate {
     certain: bool,
 }
 
-/// Takes candidates until the limits are reached.
+/// Takes candidates until the limit is passed.
 struct Search<'a> {
     limits: &'a DecodeLimits,
-    bytes_left: usize,
+    bytes: usize,
     found: Vec<Decoded>,
     within: VecDeque<Within>,
-    /// How many were put into `within`.
-    seen: usize,
 }
 
 /// A decoded text in which others may be hidden.
@@ -93,23 +107,25 @@ struct Within {
 ///
 /// A candidate counts if it decodes to UTF-8 that is printable and reads like words: of English by its pairs of letters, or
 /// of any other script. For rot13 and reversed text what is given must also read much worse than what it decodes to; both
-/// are found for English alone. Never more than the `limits` allow.
-#[must_use]
-pub fn decoded(text: &str, limits: &DecodeLimits) -> Vec<Decoded> {
-    let mut search =
-        Search { limits, bytes_left: limits.bytes, found: Vec::new(), within: VecDeque::new(), seen: 0 };
+/// are found for English alone. Disguises outside are for the caller to undo ([`readable`]); those within a hidden text are
+/// undone here.
+///
+/// # Errors
+/// There is more to decode than the limits allow.
+pub fn decoded(text: &str, limits: &DecodeLimits) -> Result<Vec<Decoded>, TooMuchHidden> {
+    let mut search = Search { limits, bytes: 0, found: Vec::new(), within: VecDeque::new() };
     if limits.depth > 0 {
         search.look_into(text, None, 1);
     }
     while let Some(Within { text, source, depth }) = search.within.pop_front() {
         search.look_into(&text, Some(source), depth);
     }
-    search.found
+    if search.is_over() { Err(TooMuchHidden { limit: limits.bytes }) } else { Ok(search.found) }
 }
 
 impl Search<'_> {
     fn is_over(&self) -> bool {
-        self.bytes_left == 0 || self.found.len() >= self.limits.texts
+        self.bytes > self.limits.bytes
     }
 
     fn look_into(&mut self, text: &str, outer: Option<Range<usize>>, depth: usize) {
@@ -123,27 +139,18 @@ impl Search<'_> {
         if self.is_over() {
             return false;
         }
-        let Candidate { encoding, source, mut bytes, certain } = candidate;
-        let cut = bytes.len() > self.bytes_left;
-        bytes.truncate(self.bytes_left);
-        let text = match String::from_utf8(bytes) {
-            Ok(text) => text,
-            // The limit fell into a character.
-            Err(error) if cut && error.utf8_error().error_len().is_none() => {
-                let valid = error.utf8_error().valid_up_to();
-                let mut bytes = error.into_bytes();
-                bytes.truncate(valid);
-                String::from_utf8(bytes).unwrap_or_default()
-            }
-            Err(_) => return true,
-        };
+        let Candidate { encoding, source, bytes, certain } = candidate;
+        let Ok(text) = String::from_utf8(bytes) else { return true };
         if !plausible::is_printable(&text) {
             return true;
         }
-        self.bytes_left -= text.len().min(self.bytes_left);
+        let text = readable(&text).into_text();
+        self.bytes += text.len();
+        if text.is_empty() || self.is_over() {
+            return !self.is_over();
+        }
         let source = outer.cloned().unwrap_or(source);
-        if depth < self.limits.depth && self.seen < self.limits.texts {
-            self.seen += 1;
+        if depth < self.limits.depth {
             self.within.push_back(Within { text: text.clone(), source: source.clone(), depth: depth + 1 });
         }
         if certain || plausible::reads_well(&text) {

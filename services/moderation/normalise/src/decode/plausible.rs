@@ -23,7 +23,7 @@ const SHORT: usize = 12;
 const MIN_LETTERS: usize = 3;
 
 /// What the letters of a word cost one after another, its ends included. The word is ASCII letters.
-pub(super) fn cost(letters: impl Iterator<Item = u8>) -> u32 {
+pub(crate) fn cost(letters: impl Iterator<Item = u8>) -> u32 {
     let mut before = 0;
     let mut sum = 0;
     for next in
