@@ -82,10 +82,10 @@ pub(crate) struct Wanted {
     pub(crate) faces: bool,
 }
 
-/// What a request wants with so many tags.
-pub(crate) fn wanted(tags: u32, read_text: bool) -> Result<Wanted, Fault> {
+/// How many tags a request wants.
+pub(crate) fn tags(tags: u32) -> Result<usize, Fault> {
     if tags <= MAX_TAGS {
-        return Ok(Wanted { tags: tags as usize, read_text, faces: false });
+        return Ok(tags as usize);
     }
     Err(Fault::invalid("tags", format!("must be at most {MAX_TAGS}, is {tags}")))
 }
@@ -217,11 +217,8 @@ mod tests {
         assert_eq!(field(picture(item(None), "items[0]", Wanted::default()).unwrap_err()), "items[0].data");
         let huge = api::image_item::Source::Data(vec![0; MAX_IMAGE_BYTES + 1].into());
         assert_eq!(field(picture(item(Some(huge)), "item", Wanted::default()).unwrap_err()), "item.data");
-        assert_eq!(
-            wanted(MAX_TAGS, true).unwrap(),
-            Wanted { tags: MAX_TAGS as usize, read_text: true, faces: false }
-        );
-        assert_eq!(field(wanted(MAX_TAGS + 1, false).unwrap_err()), "tags");
+        assert_eq!(tags(MAX_TAGS).unwrap(), MAX_TAGS as usize);
+        assert_eq!(field(tags(MAX_TAGS + 1).unwrap_err()), "tags");
         for (skip_text, read_text, text) in [
             (true, true, TextInPicture::Skipped),
             (false, true, TextInPicture::Read),

@@ -123,8 +123,8 @@ impl Service {
     ) -> Result<api::ModerateImageResponse, Fault> {
         let asked = convert::categories(&request.categories, self.moderator.usual(call))?;
         convert::batch_size(request.items.len(), MAX_BATCH_IMAGES)?;
-        let wanted = convert::wanted(request.tags, request.read_text)?;
-        let wanted = Wanted { faces: request.count_faces, ..wanted };
+        let (read_text, faces) = (request.read_text, request.count_faces);
+        let wanted = Wanted { tags: convert::tags(request.tags)?, read_text, faces };
         let checked = request.items.into_iter().enumerate().map(|(n, mut item)| {
             let id = std::mem::take(&mut item.id);
             Ok((n, id, convert::picture(item, At(n), wanted)?))
@@ -201,8 +201,8 @@ impl Service {
         let id = request.item.as_ref().map(|item| convert::echo(item.id.clone())).unwrap_or_default();
         let outcome = async {
             let asked = convert::categories(&request.categories, self.moderator.usual(call))?;
-            let wanted = convert::wanted(request.tags, request.read_text)?;
-            let wanted = Wanted { faces: request.count_faces, ..wanted };
+            let (read_text, faces) = (request.read_text, request.count_faces);
+            let wanted = Wanted { tags: convert::tags(request.tags)?, read_text, faces };
             let picture = convert::picture(convert::required(request.item, ITEM)?, ITEM, wanted)?;
             let result = self.image(picture, ITEM, asked, call).await?;
             Ok(ImageResult { read_text: result.read_text.filter(|_| wanted.read_text), ..result })
