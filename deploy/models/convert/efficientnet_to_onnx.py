@@ -113,19 +113,8 @@ class EfficientNetGraph:
         """A convolution with its batch norm folded in."""
         weight, scale, shift = self._take(f"{name}.weight"), self._take(f"{norm}.weight"), self._take(f"{norm}.bias")
         mean, variance = self._take(f"{norm}.running_mean"), self._take(f"{norm}.running_var")
-        scale = scale / np.sqrt(variance + NORM_EPSILON)
-        kernel = weight.shape[-1]
-        # TensorFlow's "same": every strided map here has an even side, so the padding is what the kernel overhangs the
-        # stride by, and an odd pixel of it lies at the far edges.
-        overhang = kernel - stride
-        near, far = overhang // 2, overhang - overhang // 2
-        inputs = [
-            hidden,
-            self._graph.constant(f"{name}.weight", weight * scale[:, None, None, None], np.float32),
-            self._graph.constant(f"{name}.bias", shift - mean * scale, np.float32),
-        ]
-        shape = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "pads": [near, near, far, far]}
-        output = self._graph.node("Conv", inputs, name, group=groups, **shape)
+        norm = (scale / np.sqrt(variance + NORM_EPSILON), shift, mean)
+        output = self._graph.folded_convolution(hidden, name, weight, norm, stride, groups)
         if not activated:
             return output
         return self._graph.node("Clip", [output, "smallest", "largest"], f"{name}.activated")

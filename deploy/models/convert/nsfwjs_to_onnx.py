@@ -146,18 +146,8 @@ class MobileNetGraph:
         scale, shift = self._take(f"{norm}/gamma"), self._take(f"{norm}/beta")
         # Rounding to 8 bits may leave a variance below 0.
         mean, variance = self._take(f"{norm}/moving_mean"), np.maximum(self._take(f"{norm}/moving_variance"), 0)
-        scale = scale / np.sqrt(variance + NORM_EPSILON)
-        kernel = weight.shape[-1]
-        # Where a map is halved, what the kernel overhangs the stride by is padded at the far edges alone.
-        overhang = kernel - stride
-        near, far = overhang // 2, overhang - overhang // 2
-        inputs = [
-            hidden,
-            self._graph.constant(f"{name}.weight", weight * scale[:, None, None, None], np.float32),
-            self._graph.constant(f"{name}.bias", shift - mean * scale, np.float32),
-        ]
-        shape = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "pads": [near, near, far, far]}
-        output = self._graph.node("Conv", inputs, name, group=groups, **shape)
+        norm = (scale / np.sqrt(variance + NORM_EPSILON), shift, mean)
+        output = self._graph.folded_convolution(hidden, name, weight, norm, stride, groups)
         if not activated:
             return output
         return self._graph.node("Clip", [output, "smallest", "largest"], f"{name}.activated")

@@ -54,6 +54,22 @@ class Graph:
         )
         return output
 
+    def folded_convolution(self, hidden, name, weight, norm, stride, groups):
+        """A convolution [out, in, kernel, kernel] with its batch norm (scale, shift, mean) folded in, padded as TensorFlow's "same":
+        every strided map has an even side, so the padding is what the kernel overhangs the stride by, and an odd pixel of it lies
+        at the far edges."""
+        scale, shift, mean = norm
+        kernel = weight.shape[-1]
+        overhang = kernel - stride
+        near, far = overhang // 2, overhang - overhang // 2
+        inputs = [
+            hidden,
+            self.constant(f"{name}.weight", weight * scale[:, None, None, None], np.float32),
+            self.constant(f"{name}.bias", shift - mean * scale, np.float32),
+        ]
+        shape = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "pads": [near, near, far, far]}
+        return self.node("Conv", inputs, name, group=groups, **shape)
+
     def save(self, folder, metadata, external_data=True):
         """Writes model.onnx and, with `external_data`, model.onnx.data beside it."""
         initialisers = [numpy_helper.from_array(array, name) for name, array in self._constants.items()]
