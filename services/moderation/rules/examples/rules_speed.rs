@@ -77,7 +77,7 @@ fn main() -> Result<(), RulesError> {
     let english = text(
         &mut random,
         |r| {
-            let n = 1 + r.below(3);
+            let n = 1 + r.below(4);
             r.latin(n) + " "
         },
         50,

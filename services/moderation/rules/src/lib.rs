@@ -17,9 +17,11 @@ mod error;
 mod fold;
 mod patterns;
 mod personal;
+mod prefixes;
 mod profanity;
 mod redact;
 mod terms;
+mod words;
 
 pub use self::{
     error::RulesError,

@@ -1,11 +1,8 @@
-//! Lists of blocked and allowed terms, found by Aho and Corasick's automaton in a double array (Kanda, Akabe and Oda, 2023,
-//! "Engineering faster double-array Aho-Corasick automata").
+//! Lists of blocked and allowed terms.
 
 use std::{cmp::Reverse, collections::HashMap, fmt, ops::Range};
 
-use daachorse::CharwiseDoubleArrayAhoCorasick;
-
-use crate::{RulesError, boundary::Boundaries, fold::Folded};
+use crate::{RulesError, boundary::Boundaries, fold::Folded, prefixes::Prefixes, words::Words};
 
 /// Terms in one list.
 pub const MAX_TERMS: usize = 100_000;
@@ -13,11 +10,8 @@ pub const MAX_TERMS: usize = 100_000;
 /// Bytes of one term without its case.
 pub const MAX_TERM_BYTES: usize = 256;
 
-/// Bytes of all terms of a list. The automaton takes tens of bytes for each.
+/// Bytes of all terms of a list.
 pub const MAX_LIST_BYTES: usize = 4 << 20;
-
-/// Matches held before those that nothing later can change are settled: bounds the memory of a search.
-const HELD: usize = 1 << 16;
 
 /// What a term must be to match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,11 +57,11 @@ pub struct Found {
 
 /// A compiled list, immutable and shared between threads.
 pub struct TermList {
-    /// Steps by characters: over 100,000 terms half the time of the `aho-corasick` crate's smaller automaton, whose DFA
-    /// is slower still and takes 200 MiB.
-    automaton: CharwiseDoubleArrayAhoCorasick<u32>,
+    /// Terms that only stand where a word begins and ends, and are one.
+    words: Words,
+    /// All others.
+    anywhere: Prefixes,
     rules: Vec<Rule>,
-    longest: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -96,7 +90,23 @@ impl TermList {
     /// # Errors
     /// An empty or too long term, too many terms.
     pub fn build(terms: impl IntoIterator<Item = Term>) -> Result<Self, RulesError> {
-        let mut texts = Vec::new();
+        Self::compile(terms, |rule, text| rule.matching == Matching::Word && Words::can_hold(text))
+    }
+
+    /// As [`TermList::build`], for [`TermList::find_by`]: words may end where nothing shows it.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn build_for_hidden_ends(terms: impl IntoIterator<Item = Term>) -> Result<Self, RulesError> {
+        Self::compile(terms, |_, _| false)
+    }
+
+    fn compile(
+        terms: impl IntoIterator<Item = Term>,
+        is_word: impl Fn(&Rule, &str) -> bool,
+    ) -> Result<Self, RulesError> {
+        let mut others = Vec::new();
+        let mut words = Words::default();
         let mut rules = Vec::new();
         let mut total = 0;
         for (index, term) in terms.into_iter().enumerate() {
@@ -116,24 +126,27 @@ impl TermList {
             if total > MAX_LIST_BYTES {
                 return Err(RulesError::TooLarge { limit: MAX_LIST_BYTES });
             }
-            texts.push(text);
-            rules.push(Rule { tag: term.tag, matching: term.matching, allow: term.allow });
+            let rule = Rule { tag: term.tag, matching: term.matching, allow: term.allow };
+            match is_word(&rule, &text) {
+                true => words.insert(&text, index as u32),
+                false => others.push((text, index as u32)),
+            }
+            rules.push(rule);
         }
-        let automaton = CharwiseDoubleArrayAhoCorasick::new(&texts)
-            .map_err(|error| RulesError::Terms { reason: error.to_string() })?;
-        Ok(Self { automaton, rules, longest: texts.iter().map(String::len).max().unwrap_or(0) })
+        Ok(Self { words, anywhere: Prefixes::of(others), rules })
     }
 
     /// The terms in `text`. Of matches with one tag that overlap, the leftmost stays, of those that start together the
-    /// longest; matches of other tags may overlap them. Takes time linear in the text and in the places where terms stand,
-    /// and bounded memory beside the result.
+    /// longest; matches of other tags may overlap them. Takes time linear in the text, in the places where terms stand, and in those
+    /// where one seems to begin with the logarithm of the terms that begin so; and bounded memory beside the result.
     #[must_use]
     pub fn find(&self, text: &str) -> Found {
         self.find_by(text, |_| false, |_, _| true)
     }
 
     /// As [`TermList::find`], in a text that does not show all there is to know: `ends` tells of bytes, between characters,
-    /// where words begin or end beside those where they visibly do, `fits` whether the term of this index may stand there.
+    /// where words begin or end beside those where they visibly do, `fits` whether the term of this index may stand there. The list
+    /// is one of [`TermList::build_for_hidden_ends`].
     pub fn find_by(
         &self,
         text: &str,
@@ -143,31 +156,36 @@ impl TermList {
         let folded = Folded::new(text);
         let mut sweep = Sweep::default();
         let mut boundaries = Boundaries::new(text);
-        let mut limit = HELD;
-        for m in self.automaton.find_overlapping_iter(folded.as_str()) {
-            let term = m.value() as usize;
-            let Some(rule) = self.rules.get(term).copied() else { continue };
-            let range = folded.original(m.start()..m.end());
+        self.places(folded.as_str(), |place, term| {
+            let Some(rule) = self.rules.get(term).copied() else { return };
+            let range = folded.original(place);
             let anywhere = rule.matching == Matching::Substring;
             let mut bounded = |at| boundaries.at(at) || ends(at);
             if (anywhere || bounded(range.start) && bounded(range.end)) && fits(term, &range) {
-                sweep.held.push(Candidate { range, term, rule });
+                sweep.add(Candidate { range, term, rule });
             }
-            if sweep.held.len() >= limit {
-                let reach = m.end().saturating_sub(self.longest);
-                let settled = folded.as_str().floor_char_boundary(reach);
-                sweep.settle(folded.original(settled..settled).start);
-                limit = HELD.max(2 * sweep.held.len());
-            }
-        }
-        sweep.settle(usize::MAX);
+        });
+        sweep.settle();
         sweep.found
+    }
+
+    /// Visits where terms stand in a folded text, whether or not they are whole words, by where they start.
+    fn places(&self, text: &str, mut visit: impl FnMut(Range<usize>, usize)) {
+        let mut visit = |place, term: u32| visit(place, term as usize);
+        let mut done = 0;
+        for (word, terms) in self.words.find(text) {
+            self.anywhere.find(text, done..word.start, &mut visit);
+            done = word.start;
+            terms.iter().for_each(|term| visit(word.clone(), *term));
+        }
+        self.anywhere.find(text, done..text.len(), &mut visit);
     }
 }
 
 /// Walks candidates from left to right and keeps those that stand.
 #[derive(Default)]
 struct Sweep {
+    /// Candidates that start at one place.
     held: Vec<Candidate>,
     found: Found,
     /// End of the last match of each tag.
@@ -177,11 +195,18 @@ struct Sweep {
 }
 
 impl Sweep {
-    /// Decides on candidates that start before byte `settled`; nothing to come may start there, nor an allowed term.
-    fn settle(&mut self, settled: usize) {
-        self.held.sort_unstable_by_key(|c| (c.range.start, Reverse(c.range.end), !c.rule.allow, c.term));
-        let ripe = self.held.partition_point(|c| c.range.start < settled);
-        for Candidate { range, term, rule } in self.held.drain(..ripe) {
+    /// Takes a candidate, which starts where the one before it does or later.
+    fn add(&mut self, candidate: Candidate) {
+        if self.held.first().is_some_and(|first| first.range.start < candidate.range.start) {
+            self.settle();
+        }
+        self.held.push(candidate);
+    }
+
+    /// Decides on the candidates held: none to come starts there.
+    fn settle(&mut self) {
+        self.held.sort_unstable_by_key(|c| (Reverse(c.range.end), !c.rule.allow, c.term));
+        for Candidate { range, term, rule } in self.held.drain(..) {
             if rule.allow {
                 self.allowed = self.allowed.max(range.end);
                 self.found.allowed.push(range);

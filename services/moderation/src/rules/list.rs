@@ -124,7 +124,11 @@ impl List {
         let once = terms.iter().filter(twice).map(|term| Term { text: single(&term.text), ..term.clone() });
         let once = TermList::build(once).map_err(|error| error.to_string())?;
         let len = terms.len();
-        let terms = TermList::build(terms).map_err(|error| error.to_string())?;
+        let terms = match compared {
+            Compared::Pinyin => TermList::build_for_hidden_ends(terms),
+            Compared::Plain | Compared::Undisguised => TermList::build(terms),
+        };
+        let terms = terms.map_err(|error| error.to_string())?;
         Ok(Self { compared, terms, once, written, meanings, len })
     }
 

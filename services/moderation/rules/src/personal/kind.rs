@@ -80,6 +80,12 @@ impl KindSet {
     pub const fn contains(self, kind: Kind) -> bool {
         self.0 & (1 << kind as u64) != 0
     }
+
+    /// Whether there is no kind in it.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
 }
 
 impl FromIterator<Kind> for KindSet {
