@@ -18,8 +18,8 @@ const LEAST_CHANGE: f32 = 2.0;
 /// Levels of red, green or blue between two cells of one colour.
 const ONE_COLOUR: u8 = 12;
 
-/// A frame's colours on a coarse grid, by which frames are compared.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A frame's colours on a coarse grid, by which frames are compared. Default: of none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sketch(Vec<u8>);
 
 impl Sketch {

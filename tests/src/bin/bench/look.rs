@@ -58,31 +58,44 @@ pub(crate) async fn run(onnx: &Runtime, rounds: usize, report: &mut Report) -> a
     let client = ModerationServiceClient::new(moderation.channel());
     let picture = photograph()?;
 
-    let (mut serial, mut ideal) = (Vec::new(), Vec::new());
-    for turn in 0..=rounds {
-        let each = |start: Instant| start.elapsed().as_secs_f64() * 1e3 / PICTURES as f64;
-        let start = Instant::now();
+    let mut run_all = || -> anyhow::Result<()> {
         for _ in 0..PICTURES {
             let zeros = Tensor::F32(ArrayD::zeros(SHAPE.as_slice()));
             model.run(&[(&input, zeros)], &[&output], &RunControl::new())?;
         }
-        let runs = each(start);
-        let start = Instant::now();
+        Ok(())
+    };
+    let decode_all = || -> anyhow::Result<()> {
         for _ in 0..PICTURES {
             let header = Header::read(&picture)?;
             resize_rgb(&decode(&picture, &header)?, SIDE, SIDE, Filter::Bilinear)?;
         }
-        let decoding = each(start);
+        Ok(())
+    };
+    let (mut in_turn, mut side_by_side) = (Vec::new(), Vec::new());
+    for turn in 0..=rounds {
+        let each = |start: Instant| start.elapsed().as_secs_f64() * 1e3 / PICTURES as f64;
+        let start = Instant::now();
+        run_all()?;
+        decode_all()?;
+        let serial = each(start);
+        let start = Instant::now();
+        std::thread::scope(|scope| {
+            let decoding = scope.spawn(decode_all);
+            run_all()?;
+            decoding.join().map_err(|_| anyhow::anyhow!("decoding panicked"))?
+        })?;
+        let parallel = each(start);
         let start = Instant::now();
         try_join_all((0..PICTURES).map(|_| moderate(&client, &picture))).await?;
         let served = each(start);
         if turn > 0 {
-            serial.push((served, runs + decoding));
-            ideal.push((served, runs.max(decoding)));
+            in_turn.push((served, serial));
+            side_by_side.push((served, parallel));
         }
     }
-    report.add("pictures: service vs decoding and runs in turn, ms", serial, Goal::AtMost(0.90));
-    report.add("pictures: service vs the longer of decoding and runs, ms", ideal, Goal::AtMost(1.25));
+    report.add("pictures: service vs decoding and runs in turn, ms", in_turn, Goal::AtMost(0.90));
+    report.add("pictures: service vs both on a thread each, ms", side_by_side, Goal::AtMost(1.15));
     moderation.drain();
     moderation.ended().await
 }
