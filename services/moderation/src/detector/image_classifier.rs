@@ -148,11 +148,7 @@ fn open(loader: &Loader<'_>, detector: &DetectorConfig) -> Result<Detector, Mode
     let file: File = folder.json("preprocessor_config.json")?;
     let pixels =
         file.pixels().map_err(|problem| unfit(&folder, format!("preprocessor_config.json: {problem}")))?;
-    let about = About {
-        model: folder.model().clone(),
-        parts: Vec::new(),
-        categories: labels.categories().into_iter().collect(),
-    };
+    let about = About::of(&folder, labels.categories());
     let recipe = Recipe {
         graph: Some(GRAPHS.into_iter().find(|graph| folder.has(graph)).unwrap_or(GRAPHS[0])),
         prepare: Box::new(move |picture| pixels.preparation.apply(picture)),

@@ -46,11 +46,7 @@ fn open(loader: &Loader<'_>, detector: &DetectorConfig) -> Result<Detector, Mode
         .map(|name| column(name).ok_or_else(|| unfit(&folder, format!("labels.json: there is no {name:?}"))));
     let weapons = weapons.collect::<Result<Vec<_>, _>>()?;
     let columns = detector.columns(&[CATEGORY])?;
-    let about = About {
-        model: folder.model().clone(),
-        parts: Vec::new(),
-        categories: columns.into_iter().map(|(_, category)| category).collect(),
-    };
+    let about = About::of(&folder, columns.into_iter().map(|(_, category)| category));
     let recipe = Recipe {
         graph: None,
         prepare: Box::new(|picture| PREPARATION.apply(picture)),

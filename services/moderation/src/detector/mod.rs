@@ -238,6 +238,15 @@ pub trait ImageDetector: std::fmt::Debug + Send + Sync {
 }
 
 impl About {
+    /// A detector of one model.
+    pub(crate) fn of(folder: &ModelFolder, categories: impl IntoIterator<Item = CategoryId>) -> Self {
+        Self {
+            model: folder.model().clone(),
+            parts: Vec::new(),
+            categories: categories.into_iter().collect(),
+        }
+    }
+
     /// All models that its scores come from.
     pub fn models(&self) -> impl Iterator<Item = &ModelRef> {
         std::iter::once(&self.model).chain(&self.parts)

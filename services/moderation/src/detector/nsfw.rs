@@ -34,11 +34,7 @@ const COLUMN: usize = 1;
 fn open(loader: &Loader<'_>, detector: &DetectorConfig) -> Result<Detector, ModerationError> {
     let folder = loader.folder(detector)?;
     let columns = detector.columns(&[CATEGORY])?;
-    let about = About {
-        model: folder.model().clone(),
-        parts: Vec::new(),
-        categories: columns.into_iter().map(|(_, category)| category).collect(),
-    };
+    let about = About::of(&folder, columns.into_iter().map(|(_, category)| category));
     let recipe = Recipe {
         graph: None,
         prepare: Box::new(|picture| PREPARATION.apply(picture)),

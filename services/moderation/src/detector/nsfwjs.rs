@@ -23,11 +23,7 @@ const SHARES: [f32; 5] = [0.0, 1.0, 0.0, 1.0, 0.5];
 fn open(loader: &Loader<'_>, detector: &DetectorConfig) -> Result<Detector, ModerationError> {
     let folder = loader.folder(detector)?;
     let columns = detector.columns(&[CATEGORY])?;
-    let about = About {
-        model: folder.model().clone(),
-        parts: Vec::new(),
-        categories: columns.into_iter().map(|(_, category)| category).collect(),
-    };
+    let about = About::of(&folder, columns.into_iter().map(|(_, category)| category));
     let recipe = Recipe {
         graph: None,
         prepare: Box::new(prepare),

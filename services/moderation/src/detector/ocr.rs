@@ -7,7 +7,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use atelier_core::{CategoryId, ModelId};
+use atelier_core::ModelId;
 use atelier_inference::{BatchModel, Batcher, InferenceError, Model, ModelFolder, RunControl, Tensor};
 use atelier_ocr::{
     Boxes, Charset, LINE_HEIGHT, Limits, Line, LineImage, MAX_LINE_WIDTH, OcrError, Page, PictureText,
@@ -20,7 +20,7 @@ use serde::Deserialize;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{About, Detector, DetectorConfig, Kind, Loader, windows::unfit};
-use crate::{call::Call, categories::CategorySet, error::ModerationError};
+use crate::{call::Call, error::ModerationError};
 
 pub(super) const KIND: Kind = Kind { name: "ocr", open };
 
@@ -97,11 +97,7 @@ fn open(loader: &Loader<'_>, detector: &DetectorConfig) -> Result<Detector, Mode
     let copies = || 0..settings.instances.max(1);
     let detectors = copies().map(|_| LineDetector::load(loader, &finding)).collect::<Result<Vec<_>, _>>()?;
     let recognisers = copies().map(|_| Recogniser::load(loader, &reading)).collect::<Result<Vec<_>, _>>()?;
-    let about = About {
-        model: reading.model().clone(),
-        parts: vec![finding.model().clone()],
-        categories: CategorySet::from_iter(std::iter::empty::<CategoryId>()),
-    };
+    let about = About { parts: vec![finding.model().clone()], ..About::of(&reading, []) };
     Ok(Detector::Reader(Arc::new(Reader {
         about: Arc::new(about),
         max_side: settings.ocr.max_side,

@@ -41,11 +41,7 @@ fn open(loader: &Loader<'_>, detector: &DetectorConfig) -> Result<Detector, Mode
         let output = output.ok_or_else(|| unfit(&folder, "the graph has no output".to_owned()))?;
         Ok(Classifier { model, inputs, output, labels: labels.clone() })
     };
-    let about = About {
-        model: folder.model().clone(),
-        parts: Vec::new(),
-        categories: categories.iter().copied().collect(),
-    };
+    let about = About::of(&folder, categories.iter().copied());
     let reading =
         Reading { folder: &folder, prefix: "", max_length: labels.max_length.unwrap_or(MAX_LENGTH) };
     Ok(Detector::Text(Arc::new(Windows::start(loader, detector, &reading, about, categories, load)?)))

@@ -69,11 +69,8 @@ fn open(loader: &Loader<'_>, detector: &DetectorConfig) -> Result<Detector, Mode
     let encoder = loader.store.open(&file.encoder)?;
     let options: EncoderOptions = encoder.options()?;
     let (columns, categories): (Vec<_>, Vec<_>) = detector.columns(&file.categories)?.into_iter().unzip();
-    let about = About {
-        model: heads.model().clone(),
-        parts: vec![encoder.model().clone()],
-        categories: categories.iter().copied().collect(),
-    };
+    let about =
+        About { parts: vec![encoder.model().clone()], ..About::of(&heads, categories.iter().copied()) };
     let width = file.categories.len();
     let recipe = Recipe { loader, encoder: &encoder, heads: &heads, columns, width };
     let reading = Reading { folder: &encoder, prefix: &options.prefix, max_length: options.max_length };

@@ -22,7 +22,6 @@ use self::views::SIDE;
 use super::{About, Detector, DetectorConfig, ImageDetector, Kind, Loader, Prepared, windows::unfit};
 use crate::{
     call::Call,
-    categories::CategorySet,
     error::ModerationError,
     scores::{Face, Measurement},
 };
@@ -57,8 +56,7 @@ fn open(loader: &Loader<'_>, detector: &DetectorConfig) -> Result<Detector, Mode
         Ok(FaceModel { input: input.name.clone(), model })
     };
     let models = (0..settings.instances.max(1)).map(load).collect::<Result<Vec<_>, _>>()?;
-    let about =
-        About { model: folder.model().clone(), parts: Vec::new(), categories: CategorySet::default() };
+    let about = About::of(&folder, []);
     // A label of metrics lives as long as the process, and so does a detector.
     let label: &'static str = about.model.id.to_string().leak();
     let batcher = Batcher::start(label, &settings.batch, models)?;

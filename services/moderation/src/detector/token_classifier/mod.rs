@@ -90,11 +90,7 @@ fn open(loader: &Loader<'_>, detector: &DetectorConfig) -> Result<Detector, Mode
     // A label of metrics lives as long as the process, and so does a detector.
     let label: &'static str = folder.model().id.to_string().leak();
     let batcher = Batcher::start(label, &settings.batch, models)?;
-    let about = About {
-        model: folder.model().clone(),
-        parts: Vec::new(),
-        categories: tags.categories().iter().copied().collect(),
-    };
+    let about = About::of(&folder, tags.categories().iter().copied());
     let on_request = detector.on_request;
     Ok(Detector::Text(Arc::new(Recogniser {
         about: Arc::new(about),
