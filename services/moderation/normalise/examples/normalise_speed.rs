@@ -30,11 +30,42 @@ fn median(mut run: impl FnMut()) -> f64 {
     times[RUNS / 2]
 }
 
+/// Words of random syllables, or runs of characters a few of which make most of the text.
+fn generated(chinese: bool) -> String {
+    const SYLLABLES: [&str; 12] =
+        ["ba", "con", "de", "er", "fi", "gra", "ho", "in", "ka", "lo", "tion", "un"];
+    let mut state = 42_u64;
+    // xorshift64* (Vigna, 2016).
+    let mut below = |n: u32| {
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        (state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as u32 % n
+    };
+    let mut text = String::with_capacity(MIB + 64);
+    while text.len() < MIB {
+        match chinese {
+            true => {
+                let characters = 4 + below(16);
+                text.extend((0..characters).filter_map(|_| char::from_u32(0x4e00 + below(60) * below(60))));
+                text.push('，');
+            }
+            false => {
+                let syllables = 1 + below(4);
+                text.extend((0..syllables).map(|_| SYLLABLES[below(12) as usize]));
+                text.push(' ');
+            }
+        }
+    }
+    text
+}
+
 fn main() {
     println!("milliseconds for 1 MiB, median of {RUNS}");
     println!("{:>10} {:>9} {:>9} {:>9} {:>9}", "", "readable", "skeleton", "pinyin", "decoded");
-    for (name, sample) in SAMPLES {
-        let text = sample.repeat(MIB / sample.len());
+    let samples = SAMPLES.map(|(name, sample)| (name, sample.repeat(MIB / sample.len())));
+    let generated = [("words", generated(false)), ("characters", generated(true))];
+    for (name, text) in samples.into_iter().chain(generated) {
         let limits = DecodeLimits::default();
         let readable = median(|| drop(black_box(readable(black_box(&text)))));
         let skeleton = median(|| drop(black_box(skeleton(black_box(&text)))));

@@ -31,10 +31,25 @@ fn starts_anew(c: char) -> bool {
     canonical_combining_class(first) == 0 && is_nfkc_quick(std::iter::once(first)) != IsNormalized::Maybe
 }
 
+/// Whether [`form_kc`] may change something at this character.
+pub(crate) fn may_compose(c: char) -> bool {
+    !is_plain(c) && (!starts_anew(c) || !is_composed(c))
+}
+
+/// Whether form KC leaves the character as it is where nothing follows that it looks at.
+fn is_composed(c: char) -> bool {
+    is_nfkc_quick(std::iter::once(c)) == IsNormalized::Yes && !is_common_mark(c)
+}
+
 /// Marks that cross a letter out or draw something round it. No orthography writes them.
 fn is_overlay(c: char) -> bool {
     matches!(c, '\u{334}'..='\u{338}' | '\u{488}' | '\u{489}' | '\u{20d2}' | '\u{20d3}' | '\u{20d8}'..='\u{20da}'
         | '\u{20dd}'..='\u{20e0}' | '\u{20e2}' | '\u{20e4}'..='\u{20e6}' | '\u{20ea}' | '\u{20eb}')
+}
+
+/// The ASCII character of a wide one. Form KC has the same; these are common in Chinese texts.
+fn narrow(c: char) -> Option<char> {
+    matches!(c, '\u{ff01}'..='\u{ff5e}').then(|| char::from_u32(c as u32 - 0xfee0)).flatten()
 }
 
 /// Form KC of what stands between two places that it does not look across.
@@ -67,7 +82,11 @@ pub(crate) fn form_kc(text: &str) -> Edits {
         }
         let range = start..chars.peek().map_or(text.len(), |(at, _)| *at);
         let segment = &text[range.clone()];
-        if alone && is_nfkc_quick(std::iter::once(first)) == IsNormalized::Yes && !is_common_mark(first) {
+        if alone && is_composed(first) {
+            continue;
+        }
+        if alone && let Some(narrow) = narrow(first) {
+            edits.swap(start, first, narrow);
             continue;
         }
         composed(segment, &mut made);

@@ -80,7 +80,7 @@ fn close(c: char, target: Alphabet) -> Option<char> {
 }
 
 /// Whether this is a letter that takes part and no plain one: a Chinese text has none, and nothing to look up.
-fn may_be_mistaken(c: char) -> bool {
+pub(crate) fn may_be_mistaken(c: char) -> bool {
     !c.is_ascii() && Alphabet::of(c).is_some()
 }
 
@@ -178,9 +178,6 @@ fn read_as(word: &str, at: usize, target: Alphabet, edits: &mut Edits) {
 pub(crate) fn mixed_words(text: &str) -> Edits {
     let mut certain = Mix::default();
     let mut any_foreign = false;
-    if !text.contains(may_be_mistaken) {
-        return Edits::default();
-    }
     for (_, word) in runs(text, in_word) {
         let mix = Mix::of(word);
         if mix.is_foreign() && !looks_all(word, Alphabet::Latin, alike) {
@@ -210,9 +207,6 @@ pub(crate) fn all_words(text: &str) -> Edits {
 
 fn each_word(text: &str, foreign: impl Fn(&str, Mix) -> Option<Alphabet>) -> Edits {
     let mut edits = Edits::default();
-    if !text.contains(may_be_mistaken) {
-        return edits;
-    }
     for (range, word) in runs(text, in_word).filter(|(_, word)| !word.is_ascii()) {
         let mix = Mix::of(word);
         if let Some(target) = mix.target(word).or_else(|| foreign(word, mix)) {

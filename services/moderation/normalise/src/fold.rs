@@ -73,6 +73,15 @@ pub(crate) fn folded(text: &str) -> Edits {
     edits
 }
 
+/// Whether [`folded`] may change something at this character.
+pub(crate) fn may_fold(c: char) -> bool {
+    match c {
+        '\0'..='\x7f' => c.is_ascii_uppercase(),
+        c if is_han(c) => han::simplified(c).is_some(),
+        c => is_common_mark(c) || !folded(c.encode_utf8(&mut [0; 4])).is_empty(),
+    }
+}
+
 /// The small letter. The one letter whose small form is two characters is İ, an i with an accent.
 fn lowercase(c: char) -> char {
     match c {

@@ -12,9 +12,27 @@ static SIMPLIFIED: LazyLock<Vec<(char, char)>> = LazyLock::new(|| {
     chars.as_chunks::<2>().0.iter().map(|[traditional, simplified]| (*traditional, *simplified)).collect()
 });
 
+/// Where each character from U+4E00 on stands in that table, plus one; 0: it does not.
+static PLACES: LazyLock<Vec<u16>> = LazyLock::new(|| {
+    let mut places = vec![0; LAST as usize - FIRST as usize + 1];
+    for (place, (traditional, _)) in SIMPLIFIED.iter().enumerate() {
+        if let Some(known) = places.get_mut((*traditional as usize).wrapping_sub(FIRST as usize)) {
+            *known = place as u16 + 1;
+        }
+    }
+    places
+});
+
+/// The block that nearly all characters are in, CJK Unified Ideographs.
+const FIRST: char = '\u{4e00}';
+const LAST: char = '\u{9fff}';
+
 /// The simplified character, if it is another one.
 pub(crate) fn simplified(c: char) -> Option<char> {
-    let at = SIMPLIFIED.binary_search_by_key(&c, |(traditional, _)| *traditional).ok()?;
+    let at = match c {
+        FIRST..=LAST => usize::from(*PLACES.get(c as usize - FIRST as usize)?).checked_sub(1)?,
+        _ => SIMPLIFIED.binary_search_by_key(&c, |(traditional, _)| *traditional).ok()?,
+    };
     SIMPLIFIED.get(at).map(|(_, simplified)| *simplified)
 }
 
@@ -83,7 +101,7 @@ fn side_form(c: char) -> char {
 }
 
 /// Whether this is a radical of the table, in whatever form.
-fn is_half(c: char) -> bool {
+pub(crate) fn is_half(c: char) -> bool {
     matches!(
         c,
         '氵' | '亻'
@@ -123,9 +141,6 @@ fn whole(first: char, second: char) -> Option<char> {
 /// Characters that were written as two halves, as one.
 pub(crate) fn halves(text: &str) -> Edits {
     let mut edits = Edits::default();
-    if !text.contains(is_half) {
-        return edits;
-    }
     let mut before: Option<(usize, char)> = None;
     for (at, c) in text.char_indices() {
         let made =

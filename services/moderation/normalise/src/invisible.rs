@@ -13,6 +13,11 @@ fn shows_nothing(c: char) -> bool {
         | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
+/// Whether [`unseen`] may change something at this character.
+pub(crate) fn is_unseen(c: char) -> bool {
+    shows_nothing(c) || space(c).is_some()
+}
+
 /// The blocks that hold emoji, with neighbours that do no harm.
 fn is_pictograph(c: char) -> bool {
     matches!(c, '\u{a9}' | '\u{ae}' | '\u{203c}' | '\u{2049}' | '\u{2122}' | '\u{2139}' | '\u{2190}'..='\u{21ff}'
@@ -114,9 +119,6 @@ pub(crate) fn unseen(text: &str) -> Edits {
 /// Takes away the joiners and variation selectors that a readable text still has.
 pub(crate) fn joiners(text: &str) -> Edits {
     let mut edits = Edits::default();
-    if text.is_ascii() {
-        return edits;
-    }
     for (at, c) in text.char_indices().filter(|(_, c)| !c.is_ascii() && shows_nothing(*c)) {
         edits.remove(at..at + c.len_utf8());
     }

@@ -38,7 +38,12 @@ pub(crate) fn letter(c: char) -> Option<char> {
 }
 
 fn in_token(c: char) -> bool {
-    c.is_ascii_alphanumeric() || letter(c).is_some() || matches!(c, '|' | '\\' | '/' | '_' | '-' | '<' | ')')
+    c.is_ascii_alphanumeric() || may_read(c)
+}
+
+/// Whether [`letters`] may change something at this character.
+pub(crate) fn may_read(c: char) -> bool {
+    letter(c).is_some() || matches!(c, '|' | '\\' | '/' | '_' | '-' | '<' | ')')
 }
 
 /// Whether a sign that is also punctuation is meant as a letter: with letters on both sides, and no parenthesis that the word

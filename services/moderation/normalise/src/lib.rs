@@ -41,6 +41,7 @@ mod leet;
 mod letters;
 mod sound;
 mod spaced;
+mod steps;
 mod styled;
 mod view;
 mod views;

@@ -79,17 +79,35 @@ struct Token {
     count: usize,
 }
 
-fn tokens(text: &str) -> impl Iterator<Item = Token> {
-    let mut chars = text.char_indices().peekable();
-    std::iter::from_fn(move || {
-        let (start, c) = chars.next()?;
-        let mut count = 1;
-        while separates(c) && chars.next_if(|(_, next)| *next == c).is_some() {
-            count += 1;
+impl Token {
+    /// The one that begins at a byte.
+    fn at(text: &str, start: usize) -> Option<Self> {
+        let rest = text.get(start..)?;
+        let c = rest.chars().next()?;
+        let count = if separates(c) { rest.chars().take_while(|next| *next == c).count() } else { 1 };
+        Some(Self { c, range: start..start + count * c.len_utf8(), count })
+    }
+}
+
+/// Where, from a byte on, a character stands that may begin a run or splits a Chinese word; and the character before it. What
+/// lies between are words, and what separates them.
+fn next_place(text: &str, from: usize, mut before: Option<char>) -> Option<(usize, Option<char>)> {
+    let mut within = before.is_some_and(continues);
+    // What may stand for a letter and begins a word, until a second character of the word comes.
+    let mut alone = None;
+    for (at, c) in text.get(from..)?.char_indices() {
+        let at = from + at;
+        let goes_on = continues(c);
+        if !goes_on && alone.is_some() {
+            return alone;
         }
-        let end = chars.peek().map_or(text.len(), |(at, _)| *at);
-        Some(Token { c, range: start..end, count })
-    })
+        if !goes_on && splits_han(c) && before.is_some_and(is_han) {
+            return Some((at, before));
+        }
+        alone = (!within && (goes_on || leet::letter(c).is_some())).then_some((at, before));
+        (before, within) = (Some(c), goes_on);
+    }
+    alone
 }
 
 /// Single letters with the same separator between all of them.
@@ -132,13 +150,14 @@ pub(crate) fn joined(text: &str) -> Edits {
     let mut edits = Edits::default();
     let mut run = Run::default();
     let mut before: Option<char> = None;
-    let mut within = false;
-    for Token { c, range, count } in tokens(text) {
-        let goes_on = continues(c);
-        if std::mem::replace(&mut within, goes_on) && goes_on && run.length == 0 {
-            before = Some(c);
-            continue;
+    let mut at = 0;
+    loop {
+        if run.length == 0 {
+            let Some(next) = next_place(text, at, before) else { break };
+            (at, before) = next;
         }
+        let Some(Token { c, range, count }) = Token::at(text, at) else { break };
+        at = range.end;
         let rest = &text[range.end..];
         let after = rest.chars().next();
         let splits = splits_han(c) && before.is_some_and(is_han) && after.is_some_and(is_han);
@@ -186,16 +205,19 @@ pub(crate) fn joined(text: &str) -> Edits {
 /// Letters that stand three times and more in a row stand `keep` times instead.
 pub(crate) fn squeezed(text: &str, keep: usize) -> Edits {
     let mut edits = Edits::default();
-    let mut chars = text.char_indices().peekable();
-    while let Some((start, c)) = chars.next() {
-        let mut count = 1;
-        while chars.next_if(|(_, next)| *next == c).is_some() {
-            count += 1;
+    let mut squeeze = |c: char, run: Range<usize>| {
+        if run.len() > 2 * c.len_utf8() && is_letter(c) {
+            edits.replace_chars(run, std::iter::repeat_n(c, keep));
         }
-        if count > 2 && is_letter(c) {
-            edits.replace_chars(start..start + count * c.len_utf8(), std::iter::repeat_n(c, keep));
+    };
+    let (mut last, mut start) = ('\0', 0);
+    for (at, c) in text.char_indices() {
+        if c != last {
+            squeeze(last, start..at);
+            (last, start) = (c, at);
         }
     }
+    squeeze(last, start..text.len());
     edits
 }
 

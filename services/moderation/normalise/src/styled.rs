@@ -94,13 +94,13 @@ fn lookup(table: &[(char, char)], c: char) -> Option<char> {
 }
 
 /// Where the letters of both tables are: most text has none.
-fn is_rare(c: char) -> bool {
+pub(crate) fn is_rare(c: char) -> bool {
     matches!(c, '\u{131}' | '\u{180}'..='\u{2af}' | '\u{1d00}'..='\u{1dff}' | '\u{2c60}'..='\u{2c7f}'
         | '\u{a720}'..='\u{a7ff}')
 }
 
 /// The letter in a filled circle or square, or in parentheses.
-fn enclosed_letter(c: char) -> Option<char> {
+pub(crate) fn enclosed_letter(c: char) -> Option<char> {
     let (first, letter) = match c {
         '\u{1f150}'..='\u{1f169}' => ('\u{1f150}', b'A'),
         '\u{1f170}'..='\u{1f189}' => ('\u{1f170}', b'A'),
@@ -139,7 +139,7 @@ pub(crate) fn enclosed(text: &str) -> Edits {
 }
 
 /// The letter of half a flag.
-fn flag_letter(c: char) -> Option<u8> {
+pub(crate) fn flag_letter(c: char) -> Option<u8> {
     let n = u32::from(c).checked_sub(0x1f1e6).filter(|n| *n < 26)?;
     u8::try_from(n).ok().map(|n| b'A' + n)
 }
@@ -172,9 +172,6 @@ pub(crate) fn flags(text: &str) -> Edits {
 /// Words in small capitals as plain letters. A phonetic transcription has other letters between them.
 pub(crate) fn small_capitals(text: &str) -> Edits {
     let mut edits = Edits::default();
-    if !text.contains(is_rare) {
-        return edits;
-    }
     for (range, word) in runs(text, is_letter) {
         let small = word.chars().filter(|c| is_rare(*c) && lookup(&SMALL_CAPITALS, *c).is_some()).count();
         let plain = word.chars().filter(char::is_ascii).count();
@@ -197,9 +194,6 @@ fn turned(c: char) -> Option<char> {
 /// Upside-down words, turned round together with their order.
 pub(crate) fn upside_down(text: &str) -> Edits {
     let mut edits = Edits::default();
-    if !text.contains(is_rare) {
-        return edits;
-    }
     let mut found = Turned::default();
     for (range, word) in runs(text, |c| !c.is_whitespace()) {
         let only_turned = word.chars().filter(|c| is_rare(*c) && lookup(&TURNED, *c).is_some()).count();

@@ -1,33 +1,28 @@
 //! The views: which steps make each.
 
 use crate::{
-    compose, confusable, fold, han, invisible, leet, spaced, styled,
-    view::{Edits, View},
+    han, spaced,
+    steps::{Step, taken},
+    view::View,
 };
 
-/// A step of a view: what to change in a text.
-type Step = fn(&str) -> Edits;
-
 const READABLE: [Step; 7] = [
-    invisible::unseen,
-    styled::enclosed,
-    styled::halves_of_flags,
-    styled::small_capitals,
-    styled::upside_down,
-    compose::form_kc,
-    confusable::mixed_words,
+    Step::Unseen,
+    Step::Enclosed,
+    Step::HalvesOfFlags,
+    Step::SmallCapitals,
+    Step::UpsideDown,
+    Step::FormKc,
+    Step::MixedWords,
 ];
+
+/// What follows on them for terms.
+const UNDRAWN: [Step; 7] =
+    [Step::Flags, Step::Joiners, Step::Joined, Step::AllWords, Step::Folded, Step::Halves, Step::Letters];
 
 /// Folding a letter can put it beside a mark that it composes with, and so on. Two rounds do for all but texts made to
 /// need more; the bound keeps those linear as well.
 const MAX_ROUNDS: usize = 8;
-
-fn apply(view: View, steps: &[Step]) -> View {
-    steps.iter().fold(view, |view, step| {
-        let edits = step(view.text());
-        view.edit(&edits)
-    })
-}
 
 /// What a reader sees.
 ///
@@ -43,16 +38,9 @@ fn apply(view: View, steps: &[Step]) -> View {
 #[must_use]
 pub fn readable(text: &str) -> View {
     let mut view = View::of(text);
-    if text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n')) {
-        return view;
-    }
     for _ in 0..MAX_ROUNDS {
-        let mut changed = false;
-        for step in READABLE {
-            let edits = step(view.text());
-            changed |= !edits.is_empty();
-            view = view.edit(&edits);
-        }
+        let (next, changed) = taken(view, &READABLE);
+        view = next;
         if !changed {
             break;
         }
@@ -88,26 +76,14 @@ pub fn skeletons(text: &str) -> (View, Option<View>) {
 
 /// The skeleton with letters as often as they were written.
 fn undrawn(text: &str) -> View {
-    let view = readable(text);
-    if view.text().is_ascii() {
-        // The other steps change nothing in it, and would read all of it.
-        return apply(view, &[spaced::joined, fold::folded, leet::letters]);
-    }
-    let steps: [Step; 7] = [
-        styled::flags,
-        invisible::joiners,
-        spaced::joined,
-        confusable::all_words,
-        fold::folded,
-        han::halves,
-        leet::letters,
-    ];
-    apply(view, &steps)
+    taken(readable(text), &UNDRAWN).0
 }
 
 /// The [`skeleton`] with each Chinese character as its most frequent reading: pinyin without tones and without spaces,
 /// `v` for `ü`. What is not Chinese stays. [`Sound`](crate::Sound) tells syllables apart.
 #[must_use]
 pub fn pinyin(text: &str) -> View {
-    apply(skeleton(text), &[han::syllables])
+    let view = skeleton(text);
+    let edits = han::syllables(view.text());
+    view.edit(&edits)
 }
