@@ -47,6 +47,9 @@ struct Runs<'t> {
 impl Runs<'_> {
     /// Where the next character that passes, or does not, starts; or the end.
     fn next_place(&self, from: usize, passes: bool) -> usize {
+        // Most words are ASCII letters, which need no tables.
+        let ascii = self.text.as_bytes()[from..].iter().take_while(|byte| byte.is_ascii());
+        let from = from + ascii.take_while(|byte| byte.is_ascii_alphanumeric() != passes).count();
         let mut rest = self.text[from..].char_indices();
         rest.find(|(_, c)| is_spaced(*c) == passes).map_or(self.text.len(), |(at, _)| from + at)
     }
