@@ -2,7 +2,7 @@
 
 use std::{hint::black_box, time::Instant};
 
-use atelier_normalise::{DecodeLimits, decoded, pinyin, readable, skeleton};
+use atelier_normalise::{DecodeLimits, decoded, pinyin, readable, skeleton, skeletons};
 
 const MIB: usize = 1 << 20;
 const RUNS: usize = 9;
@@ -62,15 +62,19 @@ fn generated(chinese: bool) -> String {
 
 fn main() {
     println!("milliseconds for 1 MiB, median of {RUNS}");
-    println!("{:>10} {:>9} {:>9} {:>9} {:>9}", "", "readable", "skeleton", "pinyin", "decoded");
+    println!(
+        "{:>10} {:>9} {:>9} {:>9} {:>9} {:>9}",
+        "", "readable", "skeleton", "skeletons", "pinyin", "decoded"
+    );
     let samples = SAMPLES.map(|(name, sample)| (name, sample.repeat(MIB / sample.len())));
     let generated = [("words", generated(false)), ("characters", generated(true))];
     for (name, text) in samples.into_iter().chain(generated) {
         let limits = DecodeLimits::default();
         let readable = median(|| drop(black_box(readable(black_box(&text)))));
         let skeleton = median(|| drop(black_box(skeleton(black_box(&text)))));
+        let both = median(|| drop(black_box(skeletons(black_box(&text)))));
         let pinyin = median(|| drop(black_box(pinyin(black_box(&text)))));
         let decoded = median(|| drop(black_box(decoded(black_box(&text), &limits)).ok()));
-        println!("{name:>10} {readable:>9.1} {skeleton:>9.1} {pinyin:>9.1} {decoded:>9.1}");
+        println!("{name:>10} {readable:>9.1} {skeleton:>9.1} {both:>9.1} {pinyin:>9.1} {decoded:>9.1}");
     }
 }

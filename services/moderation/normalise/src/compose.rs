@@ -1,5 +1,7 @@
 //! Unicode's form KC, and towers of marks.
 
+use std::{ops::Range, sync::LazyLock};
+
 use unicode_normalization::{
     IsNormalized, UnicodeNormalization,
     char::{canonical_combining_class, decompose_compatible},
@@ -8,23 +10,26 @@ use unicode_normalization::{
 
 use crate::{
     letters::{is_common_mark, is_letter_or_digit},
+    table::Table,
     view::Edits,
 };
 
 /// The most marks on one letter that an orthography asks for: polytonic Greek has three.
 const MAX_MARKS: usize = 3;
 
-/// Is in form KC whatever stands beside it, unless a mark follows. Not complete, but most text is made of these.
-fn is_plain(c: char) -> bool {
-    matches!(c, '\0'..='\u{9f}' | '\u{400}'..='\u{482}' | '\u{48a}'..='\u{52f}' | '\u{3041}'..='\u{3096}'
-        | '\u{30a1}'..='\u{30fa}' | '\u{4e00}'..='\u{9fff}' | '\u{ac00}'..='\u{d7a3}')
+/// What form KC does at a character.
+#[derive(Clone, Copy)]
+struct Kind {
+    /// It never looks across the place before.
+    starts_anew: bool,
+    /// It leaves the character as it is where nothing follows that it looks at.
+    is_composed: bool,
 }
 
-/// Whether form KC never looks across the place before this character.
+static KINDS: LazyLock<Table<Kind>> =
+    LazyLock::new(|| Table::new(|c| Kind { starts_anew: starts_anew(c), is_composed: is_composed(c) }));
+
 fn starts_anew(c: char) -> bool {
-    if is_plain(c) {
-        return true;
-    }
     let mut first = None;
     decompose_compatible(c, |part| first = first.or(Some(part)));
     let first = first.unwrap_or(c);
@@ -33,10 +38,10 @@ fn starts_anew(c: char) -> bool {
 
 /// Whether [`form_kc`] may change something at this character.
 pub(crate) fn may_compose(c: char) -> bool {
-    !is_plain(c) && (!starts_anew(c) || !is_composed(c))
+    let kind = KINDS.get(c);
+    !kind.starts_anew || !kind.is_composed
 }
 
-/// Whether form KC leaves the character as it is where nothing follows that it looks at.
 fn is_composed(c: char) -> bool {
     is_nfkc_quick(std::iter::once(c)) == IsNormalized::Yes && !is_common_mark(c)
 }
@@ -69,30 +74,36 @@ fn composed(segment: &str, into: &mut String) {
 
 /// Brings a text into form KC and takes away marks past the third on a letter.
 pub(crate) fn form_kc(text: &str) -> Edits {
+    let kinds = &*KINDS;
     let mut edits = Edits::default();
     let mut made = String::new();
-    let mut chars = text.char_indices().peekable();
-    while let Some((start, first)) = chars.next() {
-        let mut alone = true;
-        while chars.next_if(|(_, c)| !starts_anew(*c)).is_some() {
-            alone = false;
-        }
-        if alone && is_plain(first) {
-            continue;
-        }
-        let range = start..chars.peek().map_or(text.len(), |(at, _)| *at);
+    let mut compose = |range: Range<usize>| {
         let segment = &text[range.clone()];
-        if alone && is_composed(first) {
-            continue;
+        let mut chars = segment.chars();
+        match (chars.next(), chars.next()) {
+            (Some(c), None) if let Some(narrow) = narrow(c) => edits.swap(range.start, c, narrow),
+            _ => {
+                composed(segment, &mut made);
+                if made != segment {
+                    edits.replace(range, &made);
+                }
+            }
         }
-        if alone && let Some(narrow) = narrow(first) {
-            edits.swap(start, first, narrow);
-            continue;
+    };
+    // Where the last character stands that starts anew, and whether there is anything to do from there on.
+    let (mut start, mut pending) = (0, false);
+    for (at, c) in text.char_indices() {
+        let kind = kinds.get(c);
+        if kind.starts_anew {
+            if pending {
+                compose(start..at);
+            }
+            start = at;
         }
-        composed(segment, &mut made);
-        if made != segment {
-            edits.replace(range, &made);
-        }
+        pending = !(kind.starts_anew && kind.is_composed);
+    }
+    if pending {
+        compose(start..text.len());
     }
     edits
 }

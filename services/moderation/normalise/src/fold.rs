@@ -30,6 +30,7 @@ const PLAIN: [(char, &str); 16] = [
 
 /// Small letters, Latin ones without accents; the last form of a Greek sigma as any other; simplified Chinese.
 pub(crate) fn folded(text: &str) -> Edits {
+    let simplified = &*han::SIMPLIFIED;
     let mut edits = Edits::default();
     let mut after_latin = false;
     for (at, c) in text.char_indices() {
@@ -41,7 +42,7 @@ pub(crate) fn folded(text: &str) -> Edits {
             continue;
         }
         if is_han(c) {
-            if let Some(simplified) = han::simplified(c) {
+            if let Some(simplified) = simplified.get(c) {
                 edits.swap(at, c, simplified);
             }
             after_latin = false;
@@ -77,7 +78,7 @@ pub(crate) fn folded(text: &str) -> Edits {
 pub(crate) fn may_fold(c: char) -> bool {
     match c {
         '\0'..='\x7f' => c.is_ascii_uppercase(),
-        c if is_han(c) => han::simplified(c).is_some(),
+        c if is_han(c) => han::SIMPLIFIED.get(c).is_some(),
         c => is_common_mark(c) || !folded(c.encode_utf8(&mut [0; 4])).is_empty(),
     }
 }

@@ -4,36 +4,20 @@ use std::sync::LazyLock;
 
 use pinyin::ToPinyin;
 
-use crate::{letters::is_han, view::Edits};
+use crate::{letters::is_han, table::Table, view::Edits};
+
+/// The simplified character, if it is another one.
+pub(crate) static SIMPLIFIED: LazyLock<Table<Option<char>>> = LazyLock::new(|| Table::new(look_up_simplified));
 
 /// Traditional characters and their simplified ones by code point, made by `data/simplified.py`.
-static SIMPLIFIED: LazyLock<Vec<(char, char)>> = LazyLock::new(|| {
+static PAIRS: LazyLock<Vec<(char, char)>> = LazyLock::new(|| {
     let chars: Vec<char> = include_str!("../data/simplified.txt").chars().filter(|c| *c != '\n').collect();
     chars.as_chunks::<2>().0.iter().map(|[traditional, simplified]| (*traditional, *simplified)).collect()
 });
 
-/// Where each character from U+4E00 on stands in that table, plus one; 0: it does not.
-static PLACES: LazyLock<Vec<u16>> = LazyLock::new(|| {
-    let mut places = vec![0; LAST as usize - FIRST as usize + 1];
-    for (place, (traditional, _)) in SIMPLIFIED.iter().enumerate() {
-        if let Some(known) = places.get_mut((*traditional as usize).wrapping_sub(FIRST as usize)) {
-            *known = place as u16 + 1;
-        }
-    }
-    places
-});
-
-/// The block that nearly all characters are in, CJK Unified Ideographs.
-const FIRST: char = '\u{4e00}';
-const LAST: char = '\u{9fff}';
-
-/// The simplified character, if it is another one.
-pub(crate) fn simplified(c: char) -> Option<char> {
-    let at = match c {
-        FIRST..=LAST => usize::from(*PLACES.get(c as usize - FIRST as usize)?).checked_sub(1)?,
-        _ => SIMPLIFIED.binary_search_by_key(&c, |(traditional, _)| *traditional).ok()?,
-    };
-    SIMPLIFIED.get(at).map(|(_, simplified)| *simplified)
+fn look_up_simplified(c: char) -> Option<char> {
+    let at = PAIRS.binary_search_by_key(&c, |(traditional, _)| *traditional).ok()?;
+    PAIRS.get(at).map(|(_, simplified)| *simplified)
 }
 
 /// A radical in the form that it has at the side of a character and ordinary text never shows alone, whether it stands
@@ -100,27 +84,13 @@ fn side_form(c: char) -> char {
     SIDE_FORMS.iter().find(|(known, _)| *known == c).map_or(c, |(_, form)| *form)
 }
 
+/// Radicals of the table, in whatever form.
+static RADICALS: LazyLock<Table<bool>> =
+    LazyLock::new(|| Table::new(|c| HALVES.iter().any(|(radical, ..)| *radical == side_form(c))));
+
 /// Whether this is a radical of the table, in whatever form.
-pub(crate) fn is_half(c: char) -> bool {
-    matches!(
-        c,
-        '氵' | '亻'
-            | '扌'
-            | '讠'
-            | '纟'
-            | '钅'
-            | '饣'
-            | '犭'
-            | '忄'
-            | '礻'
-            | '衤'
-            | '阝'
-            | '艹'
-            | '疒'
-            | '刂'
-            | '攵'
-            | '\u{2e80}'..='\u{2eff}'
-    )
+pub(crate) fn is_radical(c: char) -> bool {
+    RADICALS.get(c)
 }
 
 /// What two halves make.
@@ -140,15 +110,18 @@ fn whole(first: char, second: char) -> Option<char> {
 
 /// Characters that were written as two halves, as one.
 pub(crate) fn halves(text: &str) -> Edits {
+    let radicals = &*RADICALS;
     let mut edits = Edits::default();
-    let mut before: Option<(usize, char)> = None;
+    // Where the character before stands; a space for one that was a half.
+    let (mut start, mut before) = (0, ' ');
+    let mut after_radical = false;
     for (at, c) in text.char_indices() {
-        let made =
-            before.filter(|_| !c.is_ascii()).and_then(|(start, first)| Some((start, whole(first, c)?)));
-        if let Some((start, whole)) = made {
+        let is_radical = radicals.get(c);
+        let whole = if is_radical | after_radical { whole(before, c) } else { None };
+        if let Some(whole) = whole {
             edits.replace_chars(start..at + c.len_utf8(), [whole]);
         }
-        before = (made.is_none() && !c.is_ascii()).then_some((at, c));
+        (start, before, after_radical) = (at, c, is_radical && whole.is_none());
     }
     edits
 }

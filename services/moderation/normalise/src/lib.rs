@@ -43,6 +43,7 @@ mod sound;
 mod spaced;
 mod steps;
 mod styled;
+mod table;
 mod view;
 mod views;
 

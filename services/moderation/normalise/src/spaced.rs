@@ -1,10 +1,11 @@
 //! Letters that were moved apart, and letters written too often.
 
-use std::ops::Range;
+use std::{ops::Range, sync::LazyLock};
 
 use crate::{
     leet,
     letters::{is_han, is_letter, is_letter_or_digit},
+    table::Table,
     view::Edits,
 };
 
@@ -89,25 +90,42 @@ impl Token {
     }
 }
 
-/// Where, from a byte on, a character stands that may begin a run or splits a Chinese word; and the character before it. What
-/// lies between are words, and what separates them.
-fn next_place(text: &str, from: usize, mut before: Option<char>) -> Option<(usize, Option<char>)> {
-    let mut within = before.is_some_and(continues);
-    // What may stand for a letter and begins a word, until a second character of the word comes.
-    let mut alone = None;
-    for (at, c) in text.get(from..)?.char_indices() {
-        let at = from + at;
-        let goes_on = continues(c);
-        if !goes_on && alone.is_some() {
-            return alone;
+/// What a character is to the search for runs.
+#[derive(Clone, Copy, Default)]
+struct Class {
+    continues: bool,
+    /// May begin a run where it stands alone.
+    begins: bool,
+    is_han: bool,
+    splits_han: bool,
+}
+
+static CLASSES: LazyLock<Table<Class>> = LazyLock::new(|| {
+    Table::new(|c| Class {
+        continues: continues(c),
+        begins: continues(c) || leet::letter(c).is_some(),
+        is_han: is_han(c),
+        splits_han: splits_han(c) && !continues(c),
+    })
+});
+
+/// Where, from a byte on, a character stands that may begin a run or splits a Chinese word. What lies between are words, and
+/// what separates them.
+fn next_place(text: &str, from: usize) -> Option<usize> {
+    let classes = &*CLASSES;
+    let mut before = text[..from].chars().next_back().map_or(Class::default(), |c| classes.get(c));
+    // Whether the last character begins a run, unless a second one of its word comes.
+    let (mut alone, mut last) = (false, from);
+    for (at, c) in text[from..].char_indices() {
+        let (class, at) = (classes.get(c), from + at);
+        // Without branches that depend on where words end: those are hard to foresee.
+        if (alone & !class.continues) | (before.is_han & class.splits_han) {
+            return Some(if alone { last } else { at });
         }
-        if !goes_on && splits_han(c) && before.is_some_and(is_han) {
-            return Some((at, before));
-        }
-        alone = (!within && (goes_on || leet::letter(c).is_some())).then_some((at, before));
-        (before, within) = (Some(c), goes_on);
+        alone = class.begins & !before.continues;
+        (before, last) = (class, at);
     }
-    alone
+    alone.then_some(last)
 }
 
 /// Single letters with the same separator between all of them.
@@ -153,8 +171,9 @@ pub(crate) fn joined(text: &str) -> Edits {
     let mut at = 0;
     loop {
         if run.length == 0 {
-            let Some(next) = next_place(text, at, before) else { break };
-            (at, before) = next;
+            let Some(next) = next_place(text, at) else { break };
+            before = text[..next].chars().next_back();
+            at = next;
         }
         let Some(Token { c, range, count }) = Token::at(text, at) else { break };
         at = range.end;
@@ -202,22 +221,53 @@ pub(crate) fn joined(text: &str) -> Edits {
     edits
 }
 
-/// Letters that stand three times and more in a row stand `keep` times instead.
-pub(crate) fn squeezed(text: &str, keep: usize) -> Edits {
-    let mut edits = Edits::default();
-    let mut squeeze = |c: char, run: Range<usize>| {
-        if run.len() > 2 * c.len_utf8() && is_letter(c) {
-            edits.replace_chars(run, std::iter::repeat_n(c, keep));
-        }
-    };
-    let (mut last, mut start) = ('\0', 0);
-    for (at, c) in text.char_indices() {
-        if c != last {
-            squeeze(last, start..at);
-            (last, start) = (c, at);
-        }
+/// How many bytes are looked at together for whether any stands three times in a row.
+const BLOCK: usize = 128;
+
+/// The bytes from the start on, in blocks, that are ASCII and none of which stands three times in a row from there.
+fn varied(bytes: &[u8]) -> usize {
+    let thrice = |block: &[u8]| block.array_windows().fold(false, |any, [a, b, c]| any | (a == b) & (b == c));
+    let mut at = 0;
+    while bytes.get(at..at + BLOCK + 2).is_some_and(|block| block.is_ascii() && !thrice(block)) {
+        at += BLOCK;
     }
-    squeeze(last, start..text.len());
+    at
+}
+
+/// Letters that stand three times and more in a row, each with its place.
+pub(crate) fn stretched(text: &str) -> Vec<(char, Range<usize>)> {
+    let mut found = Vec::new();
+    let mut from = 0;
+    while from < text.len() {
+        from += varied(&text.as_bytes()[from..]);
+        let mut end = text.ceil_char_boundary(from + BLOCK);
+        let last = text[..end].chars().next_back();
+        end += text[end..].chars().take_while(|c| Some(*c) == last).map(char::len_utf8).sum::<usize>();
+        let mut end_run = |c: char, count: usize, end: usize| {
+            if count > 2 && is_letter(c) {
+                found.push((c, end - count * c.len_utf8()..end));
+            }
+        };
+        let (mut before, mut count) = ('\0', 0);
+        for (at, c) in text[from..end].char_indices() {
+            if c != before {
+                end_run(before, count, from + at);
+                (before, count) = (c, 0);
+            }
+            count += 1;
+        }
+        end_run(before, count, end);
+        from = end;
+    }
+    found
+}
+
+/// [`stretched`] letters stand `keep` times instead.
+pub(crate) fn squeezed(stretched: &[(char, Range<usize>)], keep: usize) -> Edits {
+    let mut edits = Edits::default();
+    for (c, run) in stretched {
+        edits.replace_chars(run.clone(), std::iter::repeat_n(*c, keep));
+    }
     edits
 }
 

@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use crate::{
     compose, confusable, fold, han, invisible, leet, spaced, styled,
+    table::Table,
     view::{Edits, View},
 };
 
@@ -43,13 +44,14 @@ const ALL: [Step; 14] = [
     Step::Letters,
 ];
 
-/// A bit for each step that may change something where a character of the first plane stands.
-static STEPS: LazyLock<Vec<u16>> = LazyLock::new(|| {
-    let steps = |code| {
-        let Some(c) = char::from_u32(code) else { return 0 };
-        ALL.into_iter().filter(|step| step.concerns(c)).fold(0, |bits, step| bits | step.bit())
-    };
-    (0..=0xffff).map(steps).collect()
+/// A bit for each step that may change something where a character stands. Those beyond the first plane are rare: any may.
+static STEPS: LazyLock<Table<u16>> = LazyLock::new(|| {
+    Table::new(|c| match c {
+        ..='\u{ffff}' => {
+            ALL.into_iter().filter(|step| step.concerns(c)).fold(0, |bits, step| bits | step.bit())
+        }
+        _ => u16::MAX,
+    })
 });
 
 impl Step {
@@ -68,12 +70,12 @@ impl Step {
             Self::MixedWords | Self::AllWords => confusable::may_be_mistaken(c),
             Self::Joined => true,
             Self::Folded => fold::may_fold(c),
-            Self::Halves => han::is_half(c),
+            Self::Halves => han::is_radical(c),
             Self::Letters => leet::may_read(c),
         }
     }
 
-    pub(crate) fn edits(self, text: &str) -> Edits {
+    fn edits(self, text: &str) -> Edits {
         match self {
             Self::Unseen => invisible::unseen(text),
             Self::Enclosed => styled::enclosed(text),
@@ -93,28 +95,39 @@ impl Step {
     }
 }
 
-/// The steps that may have something to do in a text, as bits. Characters beyond the first plane are rare: any step may.
-fn concerned(text: &str) -> u16 {
+/// The steps that may have something to do where these characters stand, as bits.
+fn concerned(chars: impl Iterator<Item = char>) -> u16 {
     let steps = &*STEPS;
-    text.chars().fold(0, |bits, c| bits | steps.get(c as usize).copied().unwrap_or(u16::MAX))
+    chars.fold(0, |bits, c| bits | steps.get(c))
 }
 
-/// A view with the steps taken one after another, and whether any changed it.
-pub(crate) fn taken(mut view: View, steps: &[Step]) -> (View, bool) {
-    let mut concerned_steps = concerned(view.text());
-    let mut changed = false;
-    for step in steps {
-        if concerned_steps & step.bit() == 0 {
-            continue;
-        }
-        let edits = step.edits(view.text());
-        if !edits.is_empty() {
-            view = view.edit(&edits);
-            changed = true;
-            concerned_steps = concerned(view.text());
-        }
+/// A view, and which steps may have something to do in it.
+pub(crate) struct Stage {
+    pub(crate) view: View,
+    concerned: u16,
+}
+
+impl Stage {
+    pub(crate) fn of(view: View) -> Self {
+        Self { concerned: concerned(view.text().chars()), view }
     }
-    (view, changed)
+
+    /// The steps taken one after another, and whether any changed the view.
+    pub(crate) fn take(mut self, steps: &[Step]) -> (Self, bool) {
+        let mut changed = false;
+        for step in steps {
+            if self.concerned & step.bit() == 0 {
+                continue;
+            }
+            let edits = step.edits(self.view.text());
+            if !edits.is_empty() {
+                self.view = self.view.edit(&edits);
+                self.concerned |= concerned(edits.chars());
+                changed = true;
+            }
+        }
+        (self, changed)
+    }
 }
 
 #[cfg(test)]
@@ -144,8 +157,8 @@ mod tests {
         #[test]
         fn steps_are_left_out_only_where_they_do_nothing(text in "(?s)[a-cA 1|/_.-]{0,4}[\\u{0}-\\u{ffff}]{0,12}[а-гα-δ中傻習氵去ａ０]{0,4}") {
             for step in ALL {
-                let (left_out, _) = taken(View::of(&text), &[step]);
-                prop_assert_eq!(left_out, View::of(&text).edit(&step.edits(&text)));
+                let (left_out, _) = Stage::of(View::of(&text)).take(&[step]);
+                prop_assert_eq!(left_out.view, View::of(&text).edit(&step.edits(&text)));
             }
         }
     }

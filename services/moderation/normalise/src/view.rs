@@ -22,10 +22,12 @@ struct Piece {
     in_step: bool,
 }
 
-/// Replacements in a text: in order, apart from each other, none empty.
+/// Replacements in a text, apart from each other, none empty.
 #[derive(Default)]
 pub(crate) struct Edits {
-    /// What to replace, and the end of its replacement in `text`.
+    /// Characters to put in place of others as long, which leaves everything where it is.
+    swaps: Vec<(usize, char)>,
+    /// What else to replace, in order, and the end of its replacement in `text`.
     list: Vec<(Range<usize>, usize)>,
     text: String,
 }
@@ -93,14 +95,22 @@ impl View {
     }
 
     /// The view with `edits` made in it.
-    pub(crate) fn edit(self, edits: &Edits) -> Self {
-        if edits.list.is_empty() {
-            return self;
+    pub(crate) fn edit(mut self, edits: &Edits) -> Self {
+        for (at, c) in &edits.swaps {
+            self.text.replace_range(*at..at + c.len_utf8(), c.encode_utf8(&mut [0; 4]));
         }
+        if edits.list.is_empty() { self } else { self.replaced(edits) }
+    }
+
+    /// The view with `edits`, but for swaps, made in it.
+    pub(crate) fn replaced(&self, edits: &Edits) -> Self {
         let mut made = Made {
-            from: &self,
+            from: self,
             next: 0,
-            view: Self { text: String::with_capacity(self.text.len()), pieces: Vec::new() },
+            view: Self {
+                text: String::with_capacity(self.text.len()),
+                pieces: Vec::with_capacity(self.pieces.len() + 2 * edits.list.len()),
+            },
         };
         let (mut done, mut text_start) = (0, 0);
         for (range, text_end) in &edits.list {
@@ -151,20 +161,14 @@ impl Made<'_> {
     }
 
     fn replace(&mut self, range: Range<usize>, with: &str) {
-        let one = |text: &str| text.chars().next().is_some_and(|c| c.len_utf8() == text.len());
-        let like_for_like = range.len() == with.len() && one(with) && one(&self.from.text[range.clone()]);
         let start = self.view.text.len();
-        let mut merged: Option<Piece> = None;
-        self.parts(range, |_, part| {
-            let known = merged.get_or_insert(Piece {
-                start,
-                source: part.source.clone(),
-                in_step: like_for_like && part.in_step,
-            });
-            known.source = known.source.start.min(part.source.start)..known.source.end.max(part.source.end);
+        let mut whole: Option<Range<usize>> = None;
+        self.parts(range, |_, Piece { source, .. }| {
+            let known = whole.get_or_insert(source.clone());
+            *known = known.start.min(source.start)..known.end.max(source.end);
         });
-        if let Some(piece) = merged.filter(|_| !with.is_empty()) {
-            self.view.push(piece);
+        if let Some(source) = whole.filter(|_| !with.is_empty()) {
+            self.view.push(Piece { start, source, in_step: false });
             self.view.text.push_str(with);
         }
     }
@@ -196,7 +200,10 @@ impl Edits {
 
     /// Puts one character in place of the one at a byte.
     pub(crate) fn swap(&mut self, at: usize, old: char, new: char) {
-        self.replace_chars(at..at + old.len_utf8(), [new]);
+        match old.len_utf8() == new.len_utf8() {
+            true => self.swaps.push((at, new)),
+            false => self.replace_chars(at..at + old.len_utf8(), [new]),
+        }
     }
 
     pub(crate) fn remove(&mut self, range: Range<usize>) {
@@ -204,10 +211,15 @@ impl Edits {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.list.is_empty()
+        self.swaps.is_empty() && self.list.is_empty()
     }
 
-    /// What is replaced, in order.
+    /// The characters that are put in.
+    pub(crate) fn chars(&self) -> impl Iterator<Item = char> {
+        self.swaps.iter().map(|(_, c)| *c).chain(self.text.chars())
+    }
+
+    /// What is replaced, in order, but for swaps.
     pub(crate) fn ranges(&self) -> impl Iterator<Item = &Range<usize>> {
         self.list.iter().map(|(range, _)| range)
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     han, spaced,
-    steps::{Step, taken},
+    steps::{Stage, Step},
     view::View,
 };
 
@@ -37,15 +37,19 @@ const MAX_ROUNDS: usize = 8;
 /// only in a text with Latin words and none that is certainly of that word's script.
 #[must_use]
 pub fn readable(text: &str) -> View {
-    let mut view = View::of(text);
+    read(text).view
+}
+
+fn read(text: &str) -> Stage {
+    let mut stage = Stage::of(View::of(text));
     for _ in 0..MAX_ROUNDS {
-        let (next, changed) = taken(view, &READABLE);
-        view = next;
+        let (next, changed) = stage.take(&READABLE);
         if !changed {
-            break;
+            return next;
         }
+        stage = Stage::of(next.view);
     }
-    view
+    stage
 }
 
 /// What is left of words when the ways to disguise them are undone, for comparison with terms that went through the same.
@@ -56,7 +60,7 @@ pub fn readable(text: &str) -> View {
 #[must_use]
 pub fn skeleton(text: &str) -> View {
     let view = undrawn(text);
-    let edits = spaced::squeezed(view.text(), 2);
+    let edits = spaced::squeezed(&spaced::stretched(view.text()), 2);
     view.edit(&edits)
 }
 
@@ -65,18 +69,17 @@ pub fn skeleton(text: &str) -> View {
 #[must_use]
 pub fn skeletons(text: &str) -> (View, Option<View>) {
     let view = undrawn(text);
-    let edits = spaced::squeezed(view.text(), 1);
-    if edits.is_empty() {
+    let stretched = spaced::stretched(view.text());
+    if stretched.is_empty() {
         return (view, None);
     }
-    let once = view.clone().edit(&edits);
-    let edits = spaced::squeezed(view.text(), 2);
-    (view.edit(&edits), Some(once))
+    let [once, twice] = [1, 2].map(|keep| view.replaced(&spaced::squeezed(&stretched, keep)));
+    (twice, Some(once))
 }
 
 /// The skeleton with letters as often as they were written.
 fn undrawn(text: &str) -> View {
-    taken(readable(text), &UNDRAWN).0
+    read(text).take(&UNDRAWN).0.view
 }
 
 /// The [`skeleton`] with each Chinese character as its most frequent reading: pinyin without tones and without spaces,
