@@ -121,7 +121,10 @@ pub(crate) fn halves(text: &str) -> Edits {
         if let Some(whole) = whole {
             edits.replace_chars(start..at + c.len_utf8(), [whole]);
         }
-        (start, before, after_radical) = (at, c, is_radical && whole.is_none());
+        (start, before, after_radical) = match whole {
+            Some(_) => (at, ' ', false),
+            None => (at, c, is_radical),
+        };
     }
     edits
 }

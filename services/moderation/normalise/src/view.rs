@@ -6,20 +6,15 @@ use std::ops::Range;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct View {
     text: String,
-    /// In the order of the view and of the original, without gaps in the view.
-    pieces: Vec<Piece>,
+    /// In the order of the view and of the original. What lies between is made of as many and as long characters, one of one.
+    changes: Vec<Change>,
 }
 
-/// Neighbouring characters of a view that came about in one way.
+/// A part of a view, all of which was made of all of a part of the original; an empty one where that was taken away.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Piece {
-    /// Where it starts in the view.
-    start: usize,
-    /// What it was made of.
+struct Change {
+    view: Range<usize>,
     source: Range<usize>,
-    /// Its characters are as many and as long as those of its source, one made of one. Otherwise all of it was made of
-    /// all of its source.
-    in_step: bool,
 }
 
 /// Replacements in a text, apart from each other, none empty.
@@ -35,8 +30,7 @@ pub(crate) struct Edits {
 impl View {
     /// The text itself, unchanged.
     pub(crate) fn of(text: &str) -> Self {
-        let whole = Piece { start: 0, source: 0..text.len(), in_step: true };
-        Self { text: text.to_owned(), pieces: if text.is_empty() { Vec::new() } else { vec![whole] } }
+        Self { text: text.to_owned(), changes: Vec::new() }
     }
 
     /// The view as text.
@@ -58,40 +52,31 @@ impl View {
     pub fn original(&self, range: Range<usize>) -> Range<usize> {
         let start = self.text.floor_char_boundary(range.start.min(self.text.len()));
         let end = self.text.ceil_char_boundary(range.end.min(self.text.len()));
-        let from = match self.piece_at(start) {
-            Some(piece) if start == self.text.len() => piece.source.end,
-            Some(piece) if piece.in_step => piece.source.start + (start - piece.start),
-            Some(piece) => piece.source.start,
-            None => 0,
-        };
-        if end <= start {
-            return from..from;
-        }
-        let to = match self.piece_at(end - 1) {
-            Some(piece) if piece.in_step => piece.source.start + (end - piece.start),
-            Some(piece) => piece.source.end,
-            None => from,
-        };
-        from..to
+        let from = if start < self.text.len() { self.source_from(start) } else { self.source_to(start) };
+        from..if start < end { self.source_to(end) } else { from }
     }
 
     /// Whether the view can be cut at this byte with no character of the original on both sides, as it cannot between
     /// the letters of a syllable that one Chinese character became.
     #[must_use]
     pub fn is_boundary(&self, at: usize) -> bool {
-        if !self.text.is_char_boundary(at) || at == 0 || at == self.text.len() {
-            return self.text.is_char_boundary(at);
-        }
-        let (Some(before), Some(behind)) = (self.piece_at(at - 1), self.piece_at(at)) else { return true };
-        match before.start == behind.start {
-            true => behind.in_step,
-            false => before.source.end <= behind.source.start,
-        }
+        let is_end = at == 0 || at == self.text.len();
+        self.text.is_char_boundary(at) && (is_end || self.source_to(at) <= self.source_from(at))
     }
 
-    /// The piece that holds the byte, or the last one.
-    fn piece_at(&self, at: usize) -> Option<&Piece> {
-        self.pieces[..self.pieces.partition_point(|piece| piece.start <= at)].last()
+    /// Where in the original starts what the byte of the view was made of.
+    fn source_from(&self, byte: usize) -> usize {
+        source_from(self.change_at(byte), byte)
+    }
+
+    /// Where in the original ends what the bytes of the view before `end` were made of.
+    fn source_to(&self, end: usize) -> usize {
+        end.checked_sub(1).map_or(0, |last| source_to(self.change_at(last), end))
+    }
+
+    /// The last change that starts at the byte or before.
+    fn change_at(&self, byte: usize) -> Option<&Change> {
+        self.changes[..self.changes.partition_point(|change| change.view.start <= byte)].last()
     }
 
     /// The view with `edits` made in it.
@@ -109,7 +94,7 @@ impl View {
             next: 0,
             view: Self {
                 text: String::with_capacity(self.text.len()),
-                pieces: Vec::with_capacity(self.pieces.len() + 2 * edits.list.len()),
+                changes: Vec::with_capacity(self.changes.len() + edits.list.len()),
             },
         };
         let (mut done, mut text_start) = (0, 0);
@@ -123,66 +108,74 @@ impl View {
     }
 }
 
-/// A view in the making. It moves over the pieces of the one it is made from once.
+/// [`View::source_from`] by the last change that starts at the byte or before.
+fn source_from(change: Option<&Change>, byte: usize) -> usize {
+    match change {
+        Some(Change { view, source }) if byte < view.end => source.start,
+        Some(Change { view, source }) => source.end + (byte - view.end),
+        None => byte,
+    }
+}
+
+/// [`View::source_to`] by the last change that starts before.
+fn source_to(change: Option<&Change>, end: usize) -> usize {
+    match change {
+        Some(Change { view, source }) => source.end + end.saturating_sub(view.end),
+        None => end,
+    }
+}
+
+/// A view in the making. It moves over the changes of the one it is made from once.
 struct Made<'a> {
     from: &'a View,
-    /// The first piece of `from` that is not wholly behind.
+    /// The first change of `from` that is not wholly behind.
     next: usize,
     view: View,
 }
 
-impl Made<'_> {
-    /// The parts of pieces that lie in `range`, each with whether it is in step.
-    fn parts(&mut self, range: Range<usize>, mut take: impl FnMut(&mut View, Piece)) {
-        let mut at = range.start;
-        while at < range.end {
-            let Some(piece) = self.from.pieces.get(self.next) else { return };
-            let piece_end = self.from.pieces.get(self.next + 1).map_or(self.from.text.len(), |p| p.start);
-            let end = piece_end.min(range.end);
-            if at < end {
-                let source = match piece.in_step {
-                    true => piece.source.start + (at - piece.start)..piece.source.start + (end - piece.start),
-                    false => piece.source.clone(),
-                };
-                take(&mut self.view, Piece { start: at, source, in_step: piece.in_step });
-                at = end;
-            }
-            self.next += usize::from(piece_end <= range.end);
-        }
-    }
-
+impl<'a> Made<'a> {
     fn keep(&mut self, range: Range<usize>) {
         let offset = self.view.text.len();
-        let start = range.start;
-        self.parts(range.clone(), |view, part| {
-            view.push(Piece { start: offset + (part.start - start), ..part });
-        });
+        while let Some(Change { view, source }) = self.from.changes.get(self.next)
+            && view.start < range.end
+        {
+            let part = view.start.max(range.start)..view.end.min(range.end);
+            // Others were replaced.
+            if part.start <= part.end {
+                let view = offset + (part.start - range.start)..offset + (part.end - range.start);
+                self.view.push(Change { view, source: source.clone() });
+            }
+            if view.end > range.end {
+                break;
+            }
+            self.next += 1;
+        }
         self.view.text.push_str(&self.from.text[range]);
     }
 
     fn replace(&mut self, range: Range<usize>, with: &str) {
+        let first = self.last_change(range.start);
+        let source = source_from(first, range.start)..source_to(self.last_change(range.end - 1), range.end);
         let start = self.view.text.len();
-        let mut whole: Option<Range<usize>> = None;
-        self.parts(range, |_, Piece { source, .. }| {
-            let known = whole.get_or_insert(source.clone());
-            *known = known.start.min(source.start)..known.end.max(source.end);
-        });
-        if let Some(source) = whole.filter(|_| !with.is_empty()) {
-            self.view.push(Piece { start, source, in_step: false });
-            self.view.text.push_str(with);
-        }
+        self.view.push(Change { view: start..start + with.len(), source });
+        self.view.text.push_str(with);
+    }
+
+    /// The last change of `from` that starts at the byte or before, looked for from the next one on.
+    fn last_change(&self, byte: usize) -> Option<&'a Change> {
+        let changes = &self.from.changes;
+        let next = changes.get(self.next..)?.iter().take_while(|change| change.view.start <= byte);
+        next.last().or_else(|| changes.get(self.next.checked_sub(1)?))
     }
 }
 
 impl View {
-    fn push(&mut self, piece: Piece) {
-        match self.pieces.last_mut() {
-            // The rest of a piece that goes on, or the same source again: one piece.
-            Some(last) if last.in_step && piece.in_step && last.source.end == piece.source.start => {
-                last.source.end = piece.source.end;
-            }
-            Some(last) if !last.in_step && !piece.in_step && last.source == piece.source => {}
-            _ => self.pieces.push(piece),
+    fn push(&mut self, change: Change) {
+        match self.changes.last_mut() {
+            // More of the same, or nothing before it: one change.
+            Some(last) if last.source == change.source => last.view.end = change.view.end,
+            Some(last) if last.view.is_empty() && last.view.end == change.view.start => *last = change,
+            _ => self.changes.push(change),
         }
     }
 }
