@@ -140,8 +140,8 @@ impl<'a> Made<'a> {
             && view.start < range.end
         {
             let part = view.start.max(range.start)..view.end.min(range.end);
-            // Others were replaced.
-            if part.start <= part.end {
+            // What is left of others was replaced.
+            if !part.is_empty() || part.start == view.start {
                 let view = offset + (part.start - range.start)..offset + (part.end - range.start);
                 self.view.push(Change { view, source: source.clone() });
             }

@@ -46,12 +46,24 @@ struct Runs<'t> {
 
 impl Runs<'_> {
     /// Where the next character that passes, or does not, starts; or the end.
+    #[inline]
     fn next_place(&self, from: usize, passes: bool) -> usize {
-        // Most words are ASCII letters, which need no tables.
-        let ascii = self.text.as_bytes()[from..].iter().take_while(|byte| byte.is_ascii());
-        let from = from + ascii.take_while(|byte| byte.is_ascii_alphanumeric() != passes).count();
-        let mut rest = self.text[from..].char_indices();
-        rest.find(|(_, c)| is_spaced(*c) == passes).map_or(self.text.len(), |(at, _)| from + at)
+        let mut at = from;
+        // Most characters are ASCII, which needs no tables.
+        while let Some(byte) = self.text.as_bytes().get(at) {
+            if byte.is_ascii() {
+                if byte.is_ascii_alphanumeric() == passes {
+                    break;
+                }
+                at += 1;
+            } else {
+                match self.text[at..].chars().next() {
+                    Some(c) if is_spaced(c) != passes => at += c.len_utf8(),
+                    _ => break,
+                }
+            }
+        }
+        at
     }
 }
 
