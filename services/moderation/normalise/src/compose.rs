@@ -107,3 +107,29 @@ pub(crate) fn form_kc(text: &str) -> Edits {
     }
     edits
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::view::View;
+
+    proptest! {
+        #[test]
+        fn segments_are_composed(text in "([a-cé中萬，Ａｆﾊかㄱ가각\u{300}-\u{308}\u{335}\u{5b0}ﾞ\u{3099}ᆨﷺ½\u{2126}]|\\PC){0,12}") {
+            let mut plain = String::new();
+            let mut rest = &text[..];
+            while let Some(first) = rest.chars().next() {
+                let from = first.len_utf8();
+                let end = rest[from..].find(starts_anew).map_or(rest.len(), |at| from + at);
+                let mut made = String::new();
+                composed(&rest[..end], &mut made);
+                plain += &made;
+                rest = &rest[end..];
+            }
+            let view = View::of(&text).edit(&form_kc(&text));
+            prop_assert_eq!(view.text(), plain);
+        }
+    }
+}

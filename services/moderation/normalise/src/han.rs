@@ -7,7 +7,8 @@ use pinyin::ToPinyin;
 use crate::{letters::is_han, table::Table, view::Edits};
 
 /// The simplified character, if it is another one.
-pub(crate) static SIMPLIFIED: LazyLock<Table<Option<char>>> = LazyLock::new(|| Table::new(look_up_simplified));
+pub(crate) static SIMPLIFIED: LazyLock<Table<Option<char>>> =
+    LazyLock::new(|| Table::new(look_up_simplified));
 
 /// Traditional characters and their simplified ones by code point, made by `data/simplified.py`.
 static PAIRS: LazyLock<Vec<(char, char)>> = LazyLock::new(|| {
@@ -139,4 +140,48 @@ pub(crate) fn syllables(text: &str) -> Edits {
         }
     }
     edits
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::view::View;
+
+    /// As [`halves`], by trying all pairs.
+    fn halves_plainly(text: &str) -> String {
+        let mut made = String::new();
+        let mut chars = text.chars().peekable();
+        while let Some(c) = chars.next() {
+            let whole = chars.peek().and_then(|next| whole(c, *next));
+            made.push(whole.unwrap_or(c));
+            if whole.is_some() {
+                chars.next();
+            }
+        }
+        made
+    }
+
+    proptest! {
+        #[test]
+        fn halves_are_found_among_all_pairs(text in "[亻⺅氵讠半每方尔你刂⺉攵去a 中]{0,12}") {
+            let view = View::of(&text).edit(&halves(&text));
+            prop_assert_eq!(view.text(), halves_plainly(&text));
+        }
+    }
+
+    #[test]
+    fn a_half_makes_one_character() {
+        assert_eq!(View::of("亻半刂").edit(&halves("亻半刂")).text(), "伴刂");
+    }
+
+    #[test]
+    fn traditional_characters_are_looked_up() {
+        assert!(PAIRS.is_sorted_by_key(|(traditional, _)| *traditional));
+        let table: HashMap<char, char> = PAIRS.iter().copied().collect();
+        assert!(('\0'..=char::MAX).all(|c| SIMPLIFIED.get(c) == table.get(&c).copied()));
+    }
 }

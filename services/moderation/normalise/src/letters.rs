@@ -4,13 +4,11 @@ use std::ops::Range;
 
 /// Maximal runs of characters that pass the test, each with its place.
 pub(crate) fn runs(text: &str, test: impl Fn(char) -> bool) -> impl Iterator<Item = (Range<usize>, &str)> {
-    let mut chars = text.char_indices().peekable();
+    let mut done = 0;
     std::iter::from_fn(move || {
-        let (start, _) = chars.find(|(_, c)| test(*c))?;
-        while chars.next_if(|(_, c)| test(*c)).is_some() {}
-        let range = start..chars.peek().map_or(text.len(), |(at, _)| *at);
-        let run = text.get(range.clone())?;
-        Some((range, run))
+        let start = done + text[done..].find(&test)?;
+        done = text[start..].find(|c| !test(c)).map_or(text.len(), |len| start + len);
+        Some((start..done, &text[start..done]))
     })
 }
 

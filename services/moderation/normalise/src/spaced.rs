@@ -298,3 +298,57 @@ pub(crate) fn splits(text: &str, joined: &Edits) -> Vec<Split> {
     }
     splits
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// As [`next_place`], by each character and its neighbours.
+    fn next_place_plainly(text: &str, from: usize) -> Option<usize> {
+        let is_place = |(at, c): &(usize, char)| {
+            let before = text[..*at].chars().next_back();
+            let after = text[at + c.len_utf8()..].chars().next();
+            let begins = continues(*c) || leet::letter(*c).is_some();
+            let alone = begins && !before.is_some_and(continues) && !after.is_some_and(continues);
+            alone || !continues(*c) && splits_han(*c) && before.is_some_and(is_han)
+        };
+        text.char_indices().find(|place| place.0 >= from && is_place(place)).map(|(at, _)| at)
+    }
+
+    /// As [`stretched`], by runs of equal characters.
+    fn stretched_plainly(text: &str) -> Vec<(char, Range<usize>)> {
+        let chars: Vec<(usize, char)> = text.char_indices().collect();
+        let runs = chars.chunk_by(|(_, c), (_, next)| c == next).map(|run| {
+            let (start, c) = run[0];
+            (run.len(), c, start..start + run.len() * c.len_utf8())
+        });
+        runs.filter(|(count, c, _)| *count > 2 && c.is_alphabetic()).map(|(_, c, run)| (c, run)).collect()
+    }
+
+    /// Stretches of ASCII, longer ones than a block, and others.
+    fn text() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            3 => "[a-c ]{1,40}",
+            1 => "[aA1.@+*| -]{1,8}",
+            1 => "a{1,300}|中{1,100}|\\.{1,9}",
+            1 => "[中文萬亻尔é\u{301}\u{200b}\u{20000}*_+@，]{1,12}",
+        ];
+        proptest::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn places_are_found_from_everywhere(text in text()) {
+            for (from, _) in text.char_indices().take(60) {
+                prop_assert_eq!(next_place(&text, from), next_place_plainly(&text, from), "{}", from);
+            }
+        }
+
+        #[test]
+        fn stretched_letters_are_found_across_blocks(text in text()) {
+            prop_assert_eq!(stretched(&text), stretched_plainly(&text));
+        }
+    }
+}

@@ -160,6 +160,11 @@ mod tests {
                 let (left_out, _) = Stage::of(View::of(&text)).take(&[step]);
                 prop_assert_eq!(left_out.view, View::of(&text).edit(&step.edits(&text)));
             }
+            let all = ALL.into_iter().fold(View::of(&text), |view, step| {
+                let edits = step.edits(view.text());
+                view.edit(&edits)
+            });
+            prop_assert_eq!(Stage::of(View::of(&text)).take(&ALL).0.view, all);
         }
     }
 }

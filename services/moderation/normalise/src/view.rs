@@ -217,3 +217,83 @@ impl Edits {
         self.list.iter().map(|(range, _)| range)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::{prelude::*, sample::Index};
+
+    use super::*;
+
+    /// Each character of a view with what it was made of.
+    #[derive(Clone)]
+    struct Plain(Vec<(char, Range<usize>)>);
+
+    impl Plain {
+        fn of(text: &str) -> Self {
+            Self(text.char_indices().map(|(at, c)| (c, at..at + c.len_utf8())).collect())
+        }
+
+        /// Where the characters start, and where the last one ends.
+        fn places(&self) -> Vec<usize> {
+            let lens = self.0.iter().map(|(c, _)| c.len_utf8());
+            std::iter::once(0).chain(lens.scan(0, |at, len| Some((*at += len, *at).1))).collect()
+        }
+
+        fn replace(&mut self, chars: Range<usize>, with: &str) {
+            let source = self.0[chars.start].1.start..self.0[chars.end - 1].1.end;
+            self.0.splice(chars, with.chars().map(|c| (c, source.clone())));
+        }
+
+        fn original(&self, chars: Range<usize>) -> Range<usize> {
+            let end = |at: usize| at.checked_sub(1).map_or(0, |last| self.0[last].1.end);
+            let from = self.0.get(chars.start).map_or_else(|| end(chars.start), |(_, source)| source.start);
+            from..if chars.is_empty() { from } else { end(chars.end) }
+        }
+
+        fn is_boundary(&self, at: usize) -> bool {
+            at == 0 || at == self.0.len() || self.0[at - 1].1.end <= self.0[at].1.start
+        }
+    }
+
+    /// Up to four cuts of a text, and what to put between each first and second.
+    fn round() -> impl Strategy<Value = Vec<(Index, &'static str)>> {
+        let with = prop::sample::select(vec!["", "a", "bc", "，", "中文", "é", "\u{1f600}"]);
+        proptest::collection::vec((any::<Index>(), with), 0..5)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn edits_of_edits_lead_back(text in "[a-cé，中文😀]{0,12}", rounds in proptest::collection::vec(round(), 0..5)) {
+            let (mut view, mut plain) = (View::of(&text), Plain::of(&text));
+            for round in rounds {
+                let (places, before) = (plain.places(), plain.clone());
+                let mut cuts: Vec<_> = round.iter().map(|(at, with)| (at.index(places.len()), *with)).collect();
+                cuts.sort_by_key(|(at, _)| *at);
+                cuts.dedup_by_key(|(at, _)| *at);
+                let mut edits = Edits::default();
+                for cut in cuts.windows(2) {
+                    let [(start, with), (end, _)] = [cut[0], cut[1]];
+                    let (old, mut new) = (before.0[start].0, with.chars());
+                    match (new.next(), new.next()) {
+                        (Some(new), None) if end == start + 1 => edits.swap(places[start], old, new),
+                        _ => edits.replace(places[start]..places[end], with),
+                    }
+                }
+                for cut in cuts.windows(2).rev() {
+                    plain.replace(cut[0].0..cut[1].0, cut[0].1);
+                }
+                view = view.edit(&edits);
+            }
+            let places = plain.places();
+            prop_assert!(view.text().chars().eq(plain.0.iter().map(|(c, _)| *c)));
+            for (from, start) in places.iter().enumerate() {
+                prop_assert_eq!(view.is_boundary(*start), plain.is_boundary(from));
+                for (to, end) in places.iter().enumerate().skip(from) {
+                    prop_assert_eq!(view.original(*start..*end), plain.original(from..to));
+                }
+            }
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! What holds of the views of any text.
 
-use atelier_normalise::{View, pinyin, readable, skeleton};
+use atelier_normalise::{View, pinyin, readable, skeleton, skeletons};
 use proptest::prelude::*;
 use unicode_normalization::char::is_combining_mark;
 
@@ -17,6 +17,7 @@ fn text() -> impl Strategy<Value = String> {
         1 => "[\u{1f130}-\u{1f1ff}\u{2460}-\u{24ff}\u{1f3f4}❤👍]{1,4}",
         1 => "[ᴀʙᴄᴅᴇɢɪɐɔǝɟʞʎɹʇbdnupqos ]{1,5}",
         1 => "[傻逼習氵亻去尔刂禾法輪＊ｆｕ]{1,4}",
+        1 => "[aA傻輪ｆ]{1}a{1,4}|輪{2,4}",
         1 => "[\u{1100}-\u{11ff}가-힣ｱ-ﾟ]{1,4}",
         1 => "[ا-يکگ\u{200c}कखग्\u{200d}Ꭰ-Ꭿա-և]{1,4}",
         1 => any::<char>().prop_map(String::from),
@@ -67,6 +68,21 @@ proptest! {
             let alone = readable(outside);
             let marks = |c: char| !c.is_alphanumeric() || is_combining_mark(c);
             prop_assert!(alone.text().chars().all(marks), "{:?}", outside);
+        }
+    }
+
+    #[test]
+    fn letters_stand_twice_in_one_skeleton_and_once_in_the_other(text in text()) {
+        let (twice, once) = skeletons(&text);
+        prop_assert_eq!(&twice, &skeleton(&text));
+        let is_stretched = |text: &str| {
+            let chars: Vec<char> = text.chars().collect();
+            chars.windows(3).any(|three| three[0].is_alphabetic() && three.iter().all(|c| *c == three[0]))
+        };
+        prop_assert!(!is_stretched(twice.text()));
+        if let Some(once) = once {
+            prop_assert!(!is_stretched(once.text()) && once.text().len() < twice.text().len());
+            prop_assert!(text.get(once.original(0..once.text().len())).is_some());
         }
     }
 
