@@ -145,8 +145,8 @@ impl TermList {
     }
 
     /// As [`TermList::find`], in a text that does not show all there is to know: `ends` tells of bytes, between characters,
-    /// where words begin or end beside those where they visibly do, `fits` whether the term of this index may stand there. The list
-    /// is one of [`TermList::build_for_hidden_ends`].
+    /// where words begin or end beside those where they visibly do, for which the list must be one of
+    /// [`TermList::build_for_hidden_ends`]; `fits` tells whether the term of this index may stand there.
     pub fn find_by(
         &self,
         text: &str,
@@ -161,7 +161,8 @@ impl TermList {
             let range = folded.original(place);
             let anywhere = rule.matching == Matching::Substring;
             let mut bounded = |at| boundaries.at(at) || ends(at);
-            if (anywhere || bounded(range.start) && bounded(range.end)) && fits(term, &range) {
+            // Words of scripts without spaces take longest to tell.
+            if fits(term, &range) && (anywhere || bounded(range.start) && bounded(range.end)) {
                 sweep.add(Candidate { range, term, rule });
             }
         });

@@ -4,7 +4,7 @@ use std::{cell::OnceCell, ops::Range, sync::Arc};
 
 use atelier_core::CategoryId;
 use atelier_normalise::{Sound, View, pinyin, skeleton, skeletons};
-use atelier_rules::{Found, Matching, Term, TermList, TermMatch, profanity};
+use atelier_rules::{Found, Matching, Term, TermList, profanity};
 
 use super::file::{Compared, ListMatching, ListRule};
 
@@ -139,28 +139,28 @@ impl List {
         hits: &mut Vec<Hit<'l>>,
         allowed: &mut Vec<Range<usize>>,
     ) {
-        let mut add = |found: Found, view: Option<&View>, stands: &dyn Fn(&TermMatch) -> bool| {
+        let mut add = |found: Found, view: Option<&View>| {
             let original = |range: Range<usize>| view.map_or(range.clone(), |view| view.original(range));
             allowed.extend(found.allowed.into_iter().map(original));
-            for one in found.matches.into_iter().filter(stands) {
+            for one in found.matches {
                 if let Some(meaning) = self.meanings.get(one.tag as usize) {
                     hits.push(Hit { place: original(one.range), meaning });
                 }
             }
         };
         match self.compared {
-            Compared::Plain => add(self.terms.find(views.text), None, &|_| true),
+            Compared::Plain => add(self.terms.find(views.text), None),
             Compared::Undisguised => {
                 let (twice, once) = views.skeletons.get_or_init(|| skeletons(views.text));
-                add(self.terms.find(twice.text()), Some(twice), &|_| true);
+                add(self.terms.find(twice.text()), Some(twice));
                 let Some(once) = once else { return };
                 // What holds no repetition was found above, or is another word: "as" is not "ass".
-                let repeats = |one: &TermMatch| {
-                    let place = views.text.get(once.original(one.range.clone())).unwrap_or_default();
-                    once.text().get(one.range.clone()) != Some(skeleton(place).text())
+                let repeats = |_, range: &Range<usize>| {
+                    let place = views.text.get(once.original(range.clone())).unwrap_or_default();
+                    once.text().get(range.clone()) != Some(skeleton(place).text())
                 };
                 for terms in [&self.terms, &self.once] {
-                    add(terms.find(once.text()), Some(once), &repeats);
+                    add(terms.find_by(once.text(), |_| false, repeats), Some(once));
                 }
             }
             Compared::Pinyin => {
@@ -169,7 +169,7 @@ impl List {
                     self.written.get(term).is_some_and(|term| sound.agrees(range, &Sound::of(term)))
                 };
                 let found = self.terms.find_by(sound.view().text(), |at| sound.is_edge(at), fits);
-                add(found, Some(sound.view()), &|_| true);
+                add(found, Some(sound.view()));
             }
         }
     }
