@@ -128,8 +128,8 @@ class EncoderGraph:
         weights = graph.constant(f"{name}.w", np.rint(matrix / scales[:, None]).astype(np.int8).T)
         steps = graph.constant(f"{name}.steps", scales)
         rounded, token_steps = self._rounded(hidden)
-        one, zero_point = graph.constant("one", 1, np.float32), graph.constant("activation_zero", ACTIVATION_ZERO, np.uint8)
-        inputs = [rounded, weights, one, steps, zero_point]
+        one, zero = self._whole_numbers()
+        inputs = [rounded, weights, one, steps, zero]
         product = graph.node("MatMulIntegerToFloat", inputs, f"{name}.product", domain=CONTRIB)
         return graph.node("Mul", [product, token_steps], name)
 
@@ -149,8 +149,12 @@ class EncoderGraph:
         steps = graph.node("Div", [largest, levels], f"{hidden}.steps")
         stretch = graph.node("Div", [levels, largest], f"{hidden}.stretch")
         stretched = graph.node("Mul", [hidden, stretch], f"{hidden}.stretched")
-        one, zero_point = graph.constant("one", 1, np.float32), graph.constant("activation_zero", ACTIVATION_ZERO, np.uint8)
-        return graph.node("QuantizeLinear", [stretched, one, zero_point], f"{hidden}.rounded"), steps
+        return graph.node("QuantizeLinear", [stretched, *self._whole_numbers()], f"{hidden}.rounded"), steps
+
+    def _whole_numbers(self):
+        """Step and zero point of activations in 8 bits, once they are stretched."""
+        graph = self._graph
+        return graph.constant("one", 1, np.float32), graph.constant("activation_zero", ACTIVATION_ZERO, np.uint8)
 
     def _pool(self, hidden):
         graph = self._graph

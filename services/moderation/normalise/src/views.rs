@@ -2,23 +2,9 @@
 
 use crate::{
     han, spaced,
-    steps::{Stage, Step},
+    steps::{READABLE, Stage, UNDRAWN},
     view::View,
 };
-
-const READABLE: [Step; 7] = [
-    Step::Unseen,
-    Step::Enclosed,
-    Step::HalvesOfFlags,
-    Step::SmallCapitals,
-    Step::UpsideDown,
-    Step::FormKc,
-    Step::MixedWords,
-];
-
-/// What follows on them for terms.
-const UNDRAWN: [Step; 7] =
-    [Step::Flags, Step::Joiners, Step::Joined, Step::AllWords, Step::Folded, Step::Halves, Step::Letters];
 
 /// Folding a letter can put it beside a mark that it composes with, and so on. Two rounds do for all but texts made to
 /// need more; the bound keeps those linear as well.
