@@ -52,5 +52,5 @@ pub use self::{
     disguise::undisguised,
     sound::Sound,
     view::View,
-    views::{pinyin, readable, skeleton, skeletons},
+    views::{Squeezed, pinyin, readable, skeleton, skeletons},
 };

@@ -212,6 +212,17 @@ impl Edits {
         self.swaps.iter().map(|(_, c)| *c).chain(self.text.chars())
     }
 
+    /// Where replacements stand in the result, in order, but for swaps.
+    pub(crate) fn results(&self) -> impl Iterator<Item = Range<usize>> {
+        let (mut put_in, mut taken_out) = (0, 0);
+        self.list.iter().map(move |(range, text_end)| {
+            let start = range.start + put_in - taken_out;
+            let result = start..start + (text_end - put_in);
+            (put_in, taken_out) = (*text_end, taken_out + range.len());
+            result
+        })
+    }
+
     /// What is replaced, in order, but for swaps.
     pub(crate) fn ranges(&self) -> impl Iterator<Item = &Range<usize>> {
         self.list.iter().map(|(range, _)| range)

@@ -1,5 +1,7 @@
 //! The views: which steps make each.
 
+use std::ops::Range;
+
 use crate::{
     han, spaced,
     steps::{READABLE, Stage, UNDRAWN},
@@ -50,17 +52,26 @@ pub fn skeleton(text: &str) -> View {
     view.edit(&edits)
 }
 
+/// A skeleton in which letters that were written three times and more in a row stand once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Squeezed {
+    /// The skeleton.
+    pub view: View,
+    /// Where in it those letters stand, in order.
+    pub letters: Vec<Range<usize>>,
+}
+
 /// The [`skeleton`], and, where letters stand three times and more in a row, a second one in which those stand once: "fuuuck"
 /// is "fuuck" and "fuck".
 #[must_use]
-pub fn skeletons(text: &str) -> (View, Option<View>) {
+pub fn skeletons(text: &str) -> (View, Option<Squeezed>) {
     let view = undrawn(text);
     let stretched = spaced::stretched(view.text());
     if stretched.is_empty() {
         return (view, None);
     }
-    let [once, twice] = [1, 2].map(|keep| view.replaced(&spaced::squeezed(&stretched, keep)));
-    (twice, Some(once))
+    let [once, twice] = [1, 2].map(|keep| spaced::squeezed(&stretched, keep));
+    (view.replaced(&twice), Some(Squeezed { view: view.replaced(&once), letters: once.results().collect() }))
 }
 
 /// The skeleton with letters as often as they were written.

@@ -1,6 +1,8 @@
 //! What holds of the views of any text.
 
-use atelier_normalise::{View, pinyin, readable, skeleton, skeletons};
+use std::ops::Range;
+
+use atelier_normalise::{Squeezed, View, pinyin, readable, skeleton, skeletons};
 use proptest::prelude::*;
 use unicode_normalization::char::is_combining_mark;
 
@@ -80,7 +82,10 @@ proptest! {
             chars.windows(3).any(|three| three[0].is_alphabetic() && three.iter().all(|c| *c == three[0]))
         };
         prop_assert!(!is_stretched(twice.text()));
-        if let Some(once) = once {
+        if let Some(Squeezed { view: once, letters }) = once {
+            let stretched = |letter: &Range<usize>| text[once.original(letter.clone())].chars().count() > 2;
+            prop_assert!(letters.iter().all(stretched) && letters.is_sorted_by_key(|letter| letter.start));
+            prop_assert!(letters.iter().all(|letter| once.text()[letter.clone()].chars().count() == 1));
             prop_assert!(!is_stretched(once.text()) && once.text().len() < twice.text().len());
             prop_assert!(text.get(once.original(0..once.text().len())).is_some());
         }

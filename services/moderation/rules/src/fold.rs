@@ -75,6 +75,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::terms::MOST_FOLDED;
 
     #[test]
     fn lengths_that_change_find_their_way_back() {
@@ -86,6 +87,11 @@ mod tests {
             let at = folded.as_str().find(c).unwrap();
             assert_eq!(&original[folded.original(at..at + 1)], c);
         }
+    }
+
+    #[test]
+    fn no_character_shrinks_by_more() {
+        assert!(('\0'..=char::MAX).all(|c| c.len_utf8() <= MOST_FOLDED * fold(c).len_utf8()));
     }
 
     #[test]

@@ -14,6 +14,7 @@
 
 mod boundary;
 mod error;
+mod filter;
 mod fold;
 mod patterns;
 mod personal;

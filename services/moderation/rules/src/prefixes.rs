@@ -7,11 +7,13 @@ use std::{collections::HashMap, ops::Range};
 
 use foldhash::fast::FixedState;
 
+use crate::filter::Filter;
+
 /// Bytes by which terms are looked up: of each, as many as it has of these.
 const KEYS: [usize; 6] = [1, 2, 3, 4, 6, 9];
 
-/// Bits of a filter for each key in it, two of which a key sets: one in some sixty places of a text is looked up in vain.
-const BITS_FOR_KEY: usize = 16;
+/// Bytes that are skipped at once where they are ASCII and no term begins so.
+const BLOCK: usize = 64;
 
 /// Terms by their beginnings.
 #[derive(Default)]
@@ -20,41 +22,8 @@ pub(crate) struct Prefixes {
     tables: Vec<Table>,
     /// Whether terms begin with a byte, for each byte.
     begins: Vec<bool>,
-}
-
-/// Two bits for each key, both in one word (Putze, Sanders and Singler, 2009, "Cache-, Hash- and Space-Efficient Bloom Filters").
-struct Filter {
-    words: Box<[u64]>,
-    /// Shifts a hash so that it becomes the place of a word.
-    shift: u32,
-}
-
-impl Filter {
-    fn of(keys: usize) -> Self {
-        let words = (keys * BITS_FOR_KEY / 64).next_power_of_two().max(2);
-        Self { words: vec![0; words].into(), shift: 64 - words.ilog2() }
-    }
-
-    /// A key's word and bits.
-    #[inline]
-    fn place(&self, key: u128) -> (usize, u64) {
-        // Fibonacci hashing (Knuth, The Art of Computer Programming 3, section 6.4): the top bits of a product with 2^64 / phi.
-        let half = key as u64 ^ ((key >> 64) as u64).rotate_left(29);
-        let hash = half.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        ((hash >> self.shift) as usize, 1 << (hash >> 32 & 63) | 1 << (hash >> 38 & 63))
-    }
-
-    fn insert(&mut self, key: u128) {
-        let (word, bits) = self.place(key);
-        self.words[word] |= bits;
-    }
-
-    /// Never wrong about a key that is in it.
-    #[inline]
-    fn may_have(&self, key: u128) -> bool {
-        let (word, bits) = self.place(key);
-        self.words[word] & bits == bits
-    }
+    /// Whether any begins with an ASCII character.
+    begins_in_ascii: bool,
 }
 
 /// Terms with keys of one length.
@@ -89,7 +58,8 @@ impl Prefixes {
             by_length[class.unwrap_or_default()].push(term);
         }
         let tables = KEYS.into_iter().zip(by_length).filter(|(_, terms)| !terms.is_empty());
-        Self { tables: tables.map(|(bytes, terms)| Table::of(bytes, terms)).collect(), begins }
+        let tables = tables.map(|(bytes, terms)| Table::of(bytes, terms)).collect();
+        Self { tables, begins_in_ascii: begins[..128].contains(&true), begins }
     }
 
     /// Visits where in a folded text terms stand that start at some of its bytes, by where they start.
@@ -99,12 +69,18 @@ impl Prefixes {
         }
         let bytes = text.as_bytes();
         let begins = |at: &usize| bytes.get(*at).is_some_and(|byte| self.begins[usize::from(*byte)]);
-        for at in starts.filter(begins) {
-            let rest = &bytes[at..];
-            let first = first_bytes(rest);
-            for table in &self.tables {
-                for entry in table.at(rest, first) {
-                    visit(at..at + entry.text.len(), entry.term);
+        for from in starts.clone().step_by(BLOCK) {
+            let block = from..starts.end.min(from + BLOCK);
+            if !self.begins_in_ascii && bytes[block.clone()].is_ascii() {
+                continue;
+            }
+            for at in block.filter(begins) {
+                let rest = &bytes[at..];
+                let first = first_bytes(rest);
+                for table in &self.tables {
+                    for entry in table.at(rest, first) {
+                        visit(at..at + entry.text.len(), entry.term);
+                    }
                 }
             }
         }

@@ -13,6 +13,9 @@ pub const MAX_TERM_BYTES: usize = 256;
 /// Bytes of all terms of a list.
 pub const MAX_LIST_BYTES: usize = 4 << 20;
 
+/// No character has more times the bytes of what it is without its case: the Kelvin sign has 3, `k` has 1.
+pub(crate) const MOST_FOLDED: usize = 3;
+
 /// What a term must be to match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Matching {
@@ -62,6 +65,8 @@ pub struct TermList {
     /// All others.
     anywhere: Prefixes,
     rules: Vec<Rule>,
+    /// The most bytes of a text that a term takes.
+    reach: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -105,10 +110,9 @@ impl TermList {
         terms: impl IntoIterator<Item = Term>,
         is_word: impl Fn(&Rule, &str) -> bool,
     ) -> Result<Self, RulesError> {
-        let mut others = Vec::new();
-        let mut words = Words::default();
+        let (mut words, mut others) = (Vec::new(), Vec::new());
         let mut rules = Vec::new();
-        let mut total = 0;
+        let (mut total, mut longest) = (0, 0);
         for (index, term) in terms.into_iter().enumerate() {
             if index >= MAX_TERMS {
                 return Err(RulesError::TooMany { limit: MAX_TERMS });
@@ -120,20 +124,23 @@ impl TermList {
             let text = Folded::new(term.text.trim()).into_text();
             match text.len() {
                 0 => return Err(RulesError::Empty { index }),
-                1..=MAX_TERM_BYTES => total += text.len(),
+                1..=MAX_TERM_BYTES => (total, longest) = (total + text.len(), longest.max(text.len())),
                 bytes => return Err(RulesError::TooLong { index, bytes, limit: MAX_TERM_BYTES }),
             }
             if total > MAX_LIST_BYTES {
                 return Err(RulesError::TooLarge { limit: MAX_LIST_BYTES });
             }
             let rule = Rule { tag: term.tag, matching: term.matching, allow: term.allow };
-            match is_word(&rule, &text) {
-                true => words.insert(&text, index as u32),
-                false => others.push((text, index as u32)),
-            }
+            let kin = if is_word(&rule, &text) { &mut words } else { &mut others };
+            kin.push((text, index as u32));
             rules.push(rule);
         }
-        Ok(Self { words, anywhere: Prefixes::of(others), rules })
+        Ok(Self {
+            words: Words::of(words),
+            anywhere: Prefixes::of(others),
+            rules,
+            reach: longest * MOST_FOLDED,
+        })
     }
 
     /// The terms in `text`. Of matches with one tag that overlap, the leftmost stays, of those that start together the
@@ -141,7 +148,7 @@ impl TermList {
     /// where one seems to begin with the logarithm of the terms that begin so; and bounded memory beside the result.
     #[must_use]
     pub fn find(&self, text: &str) -> Found {
-        self.find_by(text, |_| false, |_, _| true)
+        self.search(text, [0..text.len()], |_| false, |_, _| true)
     }
 
     /// As [`TermList::find`], in a text that does not show all there is to know: `ends` tells of bytes, between characters,
@@ -153,19 +160,53 @@ impl TermList {
         ends: impl Fn(usize) -> bool,
         fits: impl Fn(usize, &Range<usize>) -> bool,
     ) -> Found {
-        let folded = Folded::new(text);
+        self.search(text, [0..text.len()], ends, fits)
+    }
+
+    /// As [`TermList::find`], of terms that hold some of the given places, which come in order: `fits` tells whether what stands
+    /// at a range does. No more of the text is read than such terms may take.
+    pub fn find_around(
+        &self,
+        text: &str,
+        places: impl IntoIterator<Item = Range<usize>>,
+        fits: impl Fn(&Range<usize>) -> bool,
+    ) -> Found {
+        let mut parts = Vec::<Range<usize>>::new();
+        for place in places {
+            let start = text.floor_char_boundary(place.start.saturating_sub(self.reach));
+            let end = text.ceil_char_boundary(text.len().min(place.end + self.reach));
+            match parts.last_mut() {
+                Some(last) if start <= last.end => last.end = last.end.max(end),
+                _ => parts.push(start..end),
+            }
+        }
+        self.search(text, parts, |_| false, |_, range| fits(range))
+    }
+
+    /// In parts of a text, which come in order and lie apart.
+    fn search(
+        &self,
+        text: &str,
+        parts: impl IntoIterator<Item = Range<usize>>,
+        ends: impl Fn(usize) -> bool,
+        fits: impl Fn(usize, &Range<usize>) -> bool,
+    ) -> Found {
         let mut sweep = Sweep::default();
         let mut boundaries = Boundaries::new(text);
-        self.places(folded.as_str(), |place, term| {
-            let Some(rule) = self.rules.get(term).copied() else { return };
-            let range = folded.original(place);
-            let anywhere = rule.matching == Matching::Substring;
-            let mut bounded = |at| boundaries.at(at) || ends(at);
-            // Words of scripts without spaces take longest to tell.
-            if fits(term, &range) && (anywhere || bounded(range.start) && bounded(range.end)) {
-                sweep.add(Candidate { range, term, rule });
-            }
-        });
+        for part in parts {
+            let folded = Folded::new(&text[part.clone()]);
+            self.places(folded.as_str(), |place, term| {
+                let Some(rule) = self.rules.get(term).copied() else { return };
+                let place = folded.original(place);
+                let range = part.start + place.start..part.start + place.end;
+                let anywhere = rule.matching == Matching::Substring;
+                let mut bounded = |at| boundaries.at(at) || ends(at);
+                // Words of scripts without spaces take longest to tell.
+                if fits(term, &range) && (anywhere || bounded(range.start) && bounded(range.end)) {
+                    sweep.add(Candidate { range, term, rule });
+                }
+            });
+        }
         sweep.settle();
         sweep.found
     }

@@ -120,6 +120,19 @@ fn a_caller_may_know_more_about_words() {
     assert_eq!(found("xaby", |_| true, |term| term == 1), [(1, 2..3)], "what does not fit hides nothing");
 }
 
+#[test]
+fn terms_around_a_place_are_those_that_hold_it() {
+    let list = words(&["ab", "b", "中操", "k"]);
+    let text = ["ab, ", "中操 ", "\u{212a} ", "b"].concat().repeat(40);
+    let all = list.find(&text).matches;
+    for place in [0..1, 4..7, 11..14, text.len() - 1..text.len()] {
+        let holds = |range: &Range<usize>| range.start <= place.start && place.end <= range.end;
+        let expected: Vec<_> = all.iter().filter(|one| holds(&one.range)).cloned().collect();
+        assert_eq!(expected.len(), 1, "{place:?}");
+        assert_eq!(list.find_around(&text, [place.clone()], holds).matches, expected);
+    }
+}
+
 /// The definition, word for word, in cubic time.
 fn slow(terms: &[Term], text: &str) -> Vec<TermMatch> {
     let mut all = Vec::new();
@@ -165,6 +178,19 @@ proptest! {
         for list in [TermList::build(terms.clone()), TermList::build_for_hidden_ends(terms.clone())] {
             prop_assert_eq!(list.unwrap().find(&text).matches, slow(&terms, &text));
         }
+    }
+
+    #[test]
+    fn around_places_all_that_fits_is_found(
+        terms in proptest::collection::vec(any_term(), 0..8),
+        text in "[abAB 中操\u{301}]{0,60}",
+        at in any::<proptest::sample::Index>(),
+    ) {
+        let list = TermList::build(terms).unwrap();
+        let place = text.char_indices().map(|(at, c)| at..at + c.len_utf8()).nth(at.index(61));
+        let fits = |range: &Range<usize>| place.as_ref().is_some_and(|place| range.start <= place.start && place.end <= range.end);
+        let around = list.find_around(&text, place.clone(), fits);
+        prop_assert_eq!(around, list.find_by(&text, |_| false, |_, range| fits(range)));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{cell::OnceCell, ops::Range, sync::Arc};
 
 use atelier_core::CategoryId;
-use atelier_normalise::{Sound, View, pinyin, skeleton, skeletons};
+use atelier_normalise::{Sound, Squeezed, View, pinyin, skeleton, skeletons};
 use atelier_rules::{Found, Matching, Term, TermList, profanity};
 
 use super::file::{Compared, ListMatching, ListRule};
@@ -44,7 +44,7 @@ pub(super) struct Hit<'l> {
 /// What terms are looked for in, made when a list first needs it.
 pub(super) struct Views<'t> {
     text: &'t str,
-    skeletons: OnceCell<(View, Option<View>)>,
+    skeletons: OnceCell<(View, Option<Squeezed>)>,
     sound: OnceCell<Sound<'t>>,
 }
 
@@ -153,14 +153,15 @@ impl List {
             Compared::Undisguised => {
                 let (twice, once) = views.skeletons.get_or_init(|| skeletons(views.text));
                 add(self.terms.find(twice.text()), Some(twice));
-                let Some(once) = once else { return };
+                let Some(Squeezed { view: once, letters }) = once else { return };
                 // What holds no repetition was found above, or is another word: "as" is not "ass".
-                let repeats = |_, range: &Range<usize>| {
+                let repeats = |range: &Range<usize>| {
                     let place = views.text.get(once.original(range.clone())).unwrap_or_default();
                     once.text().get(range.clone()) != Some(skeleton(place).text())
                 };
                 for terms in [&self.terms, &self.once] {
-                    add(terms.find_by(once.text(), |_| false, repeats), Some(once));
+                    let found = terms.find_around(once.text(), letters.iter().cloned(), repeats);
+                    add(found, Some(once));
                 }
             }
             Compared::Pinyin => {
