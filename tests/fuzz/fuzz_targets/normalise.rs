@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
-    let more = [skeletons(text).1, undisguised(&readable(text))].into_iter().flatten();
+    let more = [skeletons(text).1.map(|once| once.view), undisguised(&readable(text))].into_iter().flatten();
     for view in [readable(text), skeleton(text), pinyin(text)].into_iter().chain(more) {
         let mut last = 0..0;
         for (at, c) in view.text().char_indices() {
