@@ -81,6 +81,10 @@ pub(crate) fn options(
         top_k: config.top_k.map_or(defaults.top_k, |k| k as usize),
         top_p: above_zero("top_p", config.top_p, defaults.top_p, 1.0)?,
         min_p: within("min_p", config.min_p, 0.0, 0.0, 1.0)?,
+        typical_p: above_zero("typical_p", config.typical_p, 1.0, 1.0)?,
+        no_repeat_ngram_size: config.no_repeat_ngram_size.map_or(0, |size| size as usize),
+        min_tokens: config.min_tokens.map_or(0, |tokens| tokens as usize),
+        end_tokens: Vec::new(),
         repetition_penalty: above_zero(
             "repetition_penalty",
             config.repetition_penalty,
@@ -96,9 +100,16 @@ pub(crate) fn options(
     if max_tokens == 0 {
         return Err(TextError::invalid("generation.max_tokens", "must be 1 or more"));
     }
+    if sampling.min_tokens > max_tokens {
+        return Err(TextError::invalid(
+            "generation.min_tokens",
+            format!("must be at most max_tokens, {max_tokens}"),
+        ));
+    }
     Ok(Options {
         sampling,
         max_tokens,
+        ignore_eos: config.ignore_eos,
         stop_sequences: stop_sequences(config.stop_sequences)?,
         stop_tokens: stop_tokens(config.stop_token_ids, tokenizer)?,
     })

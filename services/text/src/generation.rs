@@ -43,6 +43,8 @@ pub(crate) struct Options {
     pub sampling: Sampling,
     /// Most tokens to write, 1 or more.
     pub max_tokens: usize,
+    /// The model's own end tokens do not end the answer.
+    pub ignore_eos: bool,
     /// The answer ends before the first of these.
     pub stop_sequences: Vec<Arc<str>>,
     /// The answer ends at the first of these, beside the model's own.
@@ -161,10 +163,12 @@ impl GenerationModel {
             stop: StopMatcher::new(options.stop_sequences),
         };
         let mut stop_tokens = options.stop_tokens;
-        stop_tokens.extend_from_slice(&self.end_tokens);
+        if !options.ignore_eos {
+            stop_tokens.extend_from_slice(&self.end_tokens);
+        }
         self.engine.submit(GenerationCall {
             prompt: tokens,
-            sampling: options.sampling,
+            sampling: Sampling { end_tokens: stop_tokens.clone(), ..options.sampling },
             max_tokens: options.max_tokens,
             stop_tokens,
             writer: Box::new(writer),

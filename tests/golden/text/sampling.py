@@ -1,8 +1,8 @@
 """Writes sampling.json: distributions after the logits processors and warpers of Hugging Face transformers.
 
 The definitions are those of transformers' generation/logits_process.py (SequenceBias, RepetitionPenalty, Temperature,
-TopK, TopP, MinP, in the order of GenerationMixin._get_logits_processor), written out in numpy so that the script needs
-no torch. Presence and frequency penalties are OpenAI's, applied after the repetition penalty.
+TopK, TopP, MinP, NoRepeatNGram, MinNewTokensLength and Typical too, in the order of GenerationMixin._get_logits_processor), written
+out in numpy so that the script needs no torch. Presence and frequency penalties are OpenAI's, applied after the repetition penalty.
 
 Usage: python sampling.py > sampling.json
 """
@@ -27,6 +27,14 @@ def process(case):
     scores[seen] = np.where(picked < 0, picked * penalty, picked / penalty)
     for token in set(case["written"]):
         scores[token] -= case["presence_penalty"] + case["frequency_penalty"] * case["written"].count(token)
+    size, tokens = case["no_repeat_ngram_size"], case["prompt"] + case["written"]
+    if size > 0 and len(tokens) + 1 >= size:
+        begun = tokens[len(tokens) - size + 1 :]
+        for start in range(len(tokens) - size + 1):
+            if tokens[start : start + size - 1] == begun:
+                scores[tokens[start + size - 1]] = -np.inf
+    if len(case["written"]) < case["min_tokens"]:
+        scores[case["end_tokens"]] = -np.inf
     # Warpers.
     scores = scores / case["temperature"]
     if case["top_k"] > 0:
@@ -41,6 +49,15 @@ def process(case):
     if case["min_p"] > 0:
         probabilities = softmax(scores)
         scores[probabilities < case["min_p"] * probabilities.max()] = -np.inf
+    if case["typical_p"] < 1:
+        # TypicalLogitsWarper.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            logarithms = np.log(softmax(scores))
+            entropy = -np.nansum(np.exp(logarithms) * logarithms)
+        distance = np.abs(-logarithms - entropy)
+        order = np.argsort(distance, kind="stable")
+        last = min(int((softmax(scores)[order].cumsum() < case["typical_p"]).sum()), len(order) - 1)
+        scores[distance > distance[order][last]] = -np.inf
     probabilities = softmax(scores)
     return [[int(token), round(float(probabilities[token]), 9)] for token in np.flatnonzero(scores > -np.inf)]
 
@@ -59,6 +76,10 @@ def main():
             "top_k": pick(0, 0, 1, 5, 12, 200),
             "top_p": pick(1.0, 1.0, 0.3, 0.8, 0.95),
             "min_p": pick(0.0, 0.0, 0.02, 0.2, 1.0),
+            "typical_p": pick(1.0, 1.0, 0.2, 0.9),
+            "no_repeat_ngram_size": pick(0, 0, 1, 2, 3),
+            "min_tokens": pick(0, 0, 8),
+            "end_tokens": [int(rng.integers(size)) for _ in range(2)],
             "repetition_penalty": pick(1.0, 1.1, 1.75),
             "presence_penalty": pick(0.0, 0.5, -1.5),
             "frequency_penalty": pick(0.0, 0.25, -0.75),

@@ -134,6 +134,12 @@ pub(crate) struct Sampling {
     /// Most tokens to write [default: 256]
     #[arg(long, value_name = "N")]
     max_tokens: Option<u32>,
+    /// Tokens to write before the answer may end at a token
+    #[arg(long, value_name = "N")]
+    min_tokens: Option<u32>,
+    /// Write on past the model's own end tokens
+    #[arg(long)]
+    ignore_eos: bool,
     /// Randomness, 0 to 2; 0 always takes the likeliest token
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     temperature: Option<f32>,
@@ -146,6 +152,12 @@ pub(crate) struct Sampling {
     /// Keep tokens at least this share as likely as the likeliest one
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     min_p: Option<f32>,
+    /// Keep the tokens that say nearest to what is expected of one, until their probabilities reach p
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    typical_p: Option<f32>,
+    /// Never write n tokens in a row that stood before; 0 lets them
+    #[arg(long, value_name = "N")]
+    no_repeat_ngram_size: Option<u32>,
     /// Divides the logits of tokens seen before, above 0 and up to 2
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     repetition_penalty: Option<f32>,
@@ -299,10 +311,14 @@ impl Sampling {
     pub(crate) fn config(&self) -> GenerationConfig {
         GenerationConfig {
             max_tokens: self.max_tokens,
+            min_tokens: self.min_tokens,
+            ignore_eos: self.ignore_eos,
             temperature: self.temperature,
             top_k: self.top_k,
             top_p: self.top_p,
             min_p: self.min_p,
+            typical_p: self.typical_p,
+            no_repeat_ngram_size: self.no_repeat_ngram_size,
             repetition_penalty: self.repetition_penalty,
             presence_penalty: self.presence_penalty,
             frequency_penalty: self.frequency_penalty,
@@ -338,7 +354,8 @@ mod tests {
     #[test]
     fn sampling_flags_reach_the_request_and_the_rest_is_left_out() {
         let line = "chat --temperature 0 --top-p 0.9 --presence-penalty -1.5 --seed 18446744073709551615 \
-                    --stop a --stop b --stop-token 2 --logit-bias 7=-100 --max-tokens 5 hello";
+                    --stop a --stop b --stop-token 2 --logit-bias 7=-100 --max-tokens 5 \
+                    --min-tokens 2 --ignore-eos --typical-p 0.8 --no-repeat-ngram-size 3 hello";
         let Command::Chat(chat) = parse(line).expect("a good line").command else { panic!("not chat") };
         let config = chat.generation.sampling.config();
         assert_eq!(
@@ -352,6 +369,10 @@ mod tests {
                 stop_token_ids: vec![2],
                 logit_bias: [(7, -100.0)].into(),
                 max_tokens: Some(5),
+                min_tokens: Some(2),
+                ignore_eos: true,
+                typical_p: Some(0.8),
+                no_repeat_ngram_size: Some(3),
                 ..GenerationConfig::default()
             }
         );

@@ -45,10 +45,11 @@ fn what_a_call_leaves_out_is_the_models_then_the_documented_default() {
 #[test]
 fn numbers_are_in_their_ranges() {
     type Set = fn(&mut proto::GenerationConfig, f32);
-    let rows: [(&str, Set, &[f32], &[f32]); 6] = [
+    let rows: [(&str, Set, &[f32], &[f32]); 7] = [
         ("temperature", |c, x| c.temperature = Some(x), &[0.0, 2.0], &[-0.01, 2.01]),
         ("top_p", |c, x| c.top_p = Some(x), &[0.01, 1.0], &[0.0, -0.5, 1.01]),
         ("min_p", |c, x| c.min_p = Some(x), &[0.0, 1.0], &[-0.01, 1.01]),
+        ("typical_p", |c, x| c.typical_p = Some(x), &[0.01, 1.0], &[0.0, -0.5, 1.01]),
         ("repetition_penalty", |c, x| c.repetition_penalty = Some(x), &[0.01, 2.0], &[0.0, -1.0, 2.01]),
         ("presence_penalty", |c, x| c.presence_penalty = Some(x), &[-2.0, 2.0], &[-2.01, 2.01]),
         ("frequency_penalty", |c, x| c.frequency_penalty = Some(x), &[-2.0, 2.0], &[-2.01, 2.01]),
@@ -62,6 +63,8 @@ fn numbers_are_in_their_ranges() {
         }
     }
     assert_eq!(field(convert(|config| config.max_tokens = Some(0))), "generation.max_tokens");
+    assert!(convert(|config| config.min_tokens = Some(256)).is_ok());
+    assert_eq!(field(convert(|config| config.min_tokens = Some(257))), "generation.min_tokens");
 }
 
 #[test]

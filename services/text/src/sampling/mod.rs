@@ -1,8 +1,8 @@
 //! From logits to a token.
 //!
 //! Definitions and order are those of Hugging Face transformers (`generation/logits_process.py` and
-//! `GenerationMixin._get_logits_processor`): sequence bias, repetition penalty, then temperature, top-k, top-p, min-p,
-//! softmax, draw. Presence and frequency penalties, which transformers lacks, are OpenAI's
+//! `GenerationMixin._get_logits_processor`): sequence bias, repetition penalty, no repeated n-grams, least length, then temperature,
+//! top-k, top-p, min-p, typical-p, softmax, draw. Presence and frequency penalties, which transformers lacks, are OpenAI's
 //! (`logit -= presence * (count > 0) + frequency * count`, over what was written) and come after the repetition penalty.
 //!
 //! A call's result depends on its own logits and seed alone: each call owns a ChaCha stream and draws once per token.
@@ -28,6 +28,15 @@ pub struct Sampling {
     pub top_p: f32,
     /// Keeps tokens at least this share as likely as the likeliest one, 0 to 1.
     pub min_p: f32,
+    /// Keeps the tokens whose information (-ln p) is nearest to the expected one until their probabilities reach this, above 0 and up
+    /// to 1: locally typical sampling (Meister et al., 2023).
+    pub typical_p: f32,
+    /// So many tokens in a row never stand twice in prompt and answer; 0 lets them.
+    pub no_repeat_ngram_size: usize,
+    /// Before so many tokens are written, none of `end_tokens` is chosen.
+    pub min_tokens: usize,
+    /// What ends an answer.
+    pub end_tokens: Vec<u32>,
     /// Divides positive and multiplies negative logits of tokens seen in prompt or answer; 1 does nothing.
     pub repetition_penalty: f32,
     /// Subtracted from the logit of each token already written.
@@ -48,6 +57,10 @@ impl Default for Sampling {
             top_k: 0,
             top_p: 1.0,
             min_p: 0.0,
+            typical_p: 1.0,
+            no_repeat_ngram_size: 0,
+            min_tokens: 0,
+            end_tokens: Vec::new(),
             repetition_penalty: 1.0,
             presence_penalty: 0.0,
             frequency_penalty: 0.0,
@@ -95,6 +108,19 @@ impl Sampler {
             }
         }
         self.history.penalise(&self.params, logits);
+        self.history.ban_repeats(self.params.no_repeat_ngram_size, logits);
+        if self.history.written() < self.params.min_tokens {
+            for &token in &self.params.end_tokens {
+                ban(token, logits);
+            }
+        }
+    }
+}
+
+/// Makes a token impossible.
+fn ban(token: u32, logits: &mut [f32]) {
+    if let Some(logit) = logits.get_mut(token as usize) {
+        *logit = f32::NEG_INFINITY;
     }
 }
 

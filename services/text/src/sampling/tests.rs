@@ -12,6 +12,7 @@ fn params() -> impl Strategy<Value = Sampling> {
     let penalties = (0.5_f32..2.0, -2.0_f32..2.0, -2.0_f32..2.0);
     let bias = prop::collection::vec((0_u32..64, -100.0_f32..100.0), 0..4);
     (filters, penalties, bias, any::<u64>()).prop_map(|(filters, penalties, logit_bias, seed)| Sampling {
+        seed,
         temperature: filters.0,
         top_k: filters.1,
         top_p: filters.2,
@@ -20,7 +21,7 @@ fn params() -> impl Strategy<Value = Sampling> {
         presence_penalty: penalties.1,
         frequency_penalty: penalties.2,
         logit_bias,
-        seed,
+        ..Sampling::default()
     })
 }
 
@@ -137,6 +138,36 @@ fn draws_follow_the_distribution() {
 }
 
 #[test]
+fn no_ngram_stands_twice_and_no_end_comes_early() {
+    for size in 1..4 {
+        let params = Sampling {
+            no_repeat_ngram_size: size,
+            min_tokens: 5,
+            end_tokens: vec![3],
+            temperature: 0.0,
+            ..Sampling::default()
+        };
+        let prompt = [0, 1, 2, 0, 1];
+        let (mut sampler, mut scratch) = (Sampler::new(params, &prompt), Scratch::default());
+        let mut tokens = prompt.to_vec();
+        for _ in 0..8 {
+            // The end is likeliest, then 2, 1, 0, 4, 5, ...
+            let mut logits: Vec<f32> = (0..32).map(|token| -(token as f32)).collect();
+            (logits[0], logits[2], logits[3]) = (-2.0, 0.0, 9.0);
+            tokens.extend(sampler.sample(&mut logits, &mut scratch));
+        }
+        assert_eq!(tokens.len(), prompt.len() + 8);
+        let first_end = tokens.iter().position(|token| *token == 3);
+        assert_eq!(first_end, Some(prompt.len() + 5), "{tokens:?}");
+        let written: Vec<_> = tokens.windows(size).skip(prompt.len() + 1 - size).collect();
+        for (place, ngram) in written.iter().enumerate() {
+            let before = &tokens[..prompt.len() + place];
+            assert!(!before.windows(size).any(|known| known == *ngram), "{size}: {tokens:?}");
+        }
+    }
+}
+
+#[test]
 fn a_bias_of_a_hundred_decides() {
     let params = Sampling { logit_bias: vec![(5, 100.0)], ..Sampling::default() };
     let token = Sampler::new(params, &[]).sample(&mut [0.0; 32], &mut Scratch::default());
@@ -162,6 +193,10 @@ struct Golden {
     top_k: usize,
     top_p: f32,
     min_p: f32,
+    typical_p: f32,
+    no_repeat_ngram_size: usize,
+    min_tokens: usize,
+    end_tokens: Vec<u32>,
     repetition_penalty: f32,
     presence_penalty: f32,
     frequency_penalty: f32,
@@ -181,6 +216,10 @@ fn probabilities_equal_the_golden_ones() {
             top_k: case.top_k,
             top_p: case.top_p,
             min_p: case.min_p,
+            typical_p: case.typical_p,
+            no_repeat_ngram_size: case.no_repeat_ngram_size,
+            min_tokens: case.min_tokens,
+            end_tokens: case.end_tokens,
             repetition_penalty: case.repetition_penalty,
             presence_penalty: case.presence_penalty,
             frequency_penalty: case.frequency_penalty,

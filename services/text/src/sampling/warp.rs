@@ -1,4 +1,4 @@
-//! Temperature, top-k, top-p and min-p, without sorting the vocabulary.
+//! Temperature, top-k, top-p, min-p and typical-p; all but the last without sorting the vocabulary.
 
 use super::{Sampling, exp};
 
@@ -113,7 +113,39 @@ pub(super) fn warp(logits: &[f32], params: &Sampling, scratch: &mut Scratch) -> 
     } else if params.min_p > 0.0 {
         scratch.sparse.retain(|&(_, weight)| weight >= params.min_p);
     }
+    if params.typical_p < 1.0 {
+        if scratch.is_dense {
+            let kept = scratch.dense.iter().enumerate().filter(|(_, weight)| **weight > 0.0);
+            scratch.sparse.extend(kept.map(|(token, &weight)| (token as u32, weight)));
+            scratch.is_dense = false;
+        }
+        typical(&mut scratch.sparse, params.typical_p);
+    }
     Some(())
+}
+
+/// Keeps the tokens whose information is nearest to the distribution's entropy, until their probabilities reach `mass`; and those
+/// that are as near as the last of them.
+fn typical(kept: &mut Vec<(u32, f32)>, mass: f32) {
+    let total: f64 = kept.iter().map(|&(_, weight)| f64::from(weight)).sum();
+    let probability = |weight: f32| f64::from(weight) / total;
+    let information = |weight: f32| match weight {
+        0.0 => 0.0,
+        _ => -probability(weight).ln(),
+    };
+    let entropy: f64 = kept.iter().map(|&(_, weight)| probability(weight) * information(weight)).sum();
+    let distance = |weight: f32| (information(weight) - entropy).abs();
+    let mut nearest = kept.clone();
+    nearest.sort_unstable_by(|a, b| distance(a.1).total_cmp(&distance(b.1)).then(a.0.cmp(&b.0)));
+    let mut reached = 0.0;
+    let last = nearest.iter().position(|&(_, weight)| {
+        reached += probability(weight);
+        reached >= f64::from(mass)
+    });
+    let last = last.or(nearest.len().checked_sub(1)).and_then(|last| nearest.get(last));
+    if let Some(&(_, last)) = last {
+        kept.retain(|&(_, weight)| distance(weight) <= distance(last));
+    }
 }
 
 /// The value of the k-th largest logit, 0 < k < n.

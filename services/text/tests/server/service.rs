@@ -100,6 +100,38 @@ async fn a_seed_decides_and_is_reported() {
 }
 
 #[tokio::test]
+async fn an_answer_ends_no_sooner_than_asked() {
+    let mut client = default_client().await;
+    let question = "Answer with one word: what is the capital of France?";
+    let mut end = async |config| {
+        let (_, end) = stream_chat(&mut client, question, config).await.expect("it succeeds");
+        (end.finish_reason(), end.usage.expect("usage is reported").completion_tokens)
+    };
+    let (reason, alone) = end(greedy(200)).await;
+    assert_eq!(reason, FinishReason::Stop);
+    let least = proto::GenerationConfig { min_tokens: Some(alone + 5), ..greedy(200) };
+    assert!(end(least).await.1 >= alone + 5);
+    let endless = proto::GenerationConfig { ignore_eos: true, ..greedy(alone + 20) };
+    assert_eq!(end(endless).await, (FinishReason::Length, alone + 20));
+}
+
+#[tokio::test]
+async fn nothing_is_said_twice_where_that_is_asked() {
+    let mut client = default_client().await;
+    let mut answer = async |no_repeat_ngram_size| {
+        let request = proto::GenerateRequest {
+            prompt: "one two three one two three one two three".into(),
+            generation: Some(proto::GenerationConfig { no_repeat_ngram_size, ..greedy(30) }),
+            ..Default::default()
+        };
+        client.generate(request).await.expect("it succeeds").into_inner().text
+    };
+    assert!(answer(None).await.contains(" one two three"));
+    let other = answer(Some(3)).await;
+    assert!(!other.contains("one two three"), "{other:?}");
+}
+
+#[tokio::test]
 async fn a_prompt_is_continued_with_its_space() {
     let mut client = default_client().await;
     let request = proto::GenerateRequest {
