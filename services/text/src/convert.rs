@@ -11,6 +11,7 @@ use crate::{
     engine::{FinishReason, Finished},
     files::SamplingDefaults,
     generation::Options,
+    grammar::Format,
     registry::LoadedModel,
     sampling::Sampling,
     template::{Message, Role},
@@ -106,13 +107,37 @@ pub(crate) fn options(
             format!("must be at most max_tokens, {max_tokens}"),
         ));
     }
+    let format = config.format.map(format).transpose()?;
+    if format.is_some() {
+        let dead_ends = [
+            ("min_tokens", sampling.min_tokens > 0),
+            ("ignore_eos", config.ignore_eos),
+            ("no_repeat_ngram_size", sampling.no_repeat_ngram_size > 0),
+        ];
+        if let Some((name, _)) = dead_ends.into_iter().find(|(_, set)| *set) {
+            return Err(TextError::invalid(format!("generation.{name}"), "must not be set with a format"));
+        }
+    }
     Ok(Options {
         sampling,
         max_tokens,
+        format,
         ignore_eos: config.ignore_eos,
         stop_sequences: stop_sequences(config.stop_sequences)?,
         stop_tokens: stop_tokens(config.stop_token_ids, tokenizer)?,
     })
+}
+
+fn format(format: proto::generation_config::Format) -> Result<Format, TextError> {
+    let (format, bytes) = match format {
+        proto::generation_config::Format::JsonSchema(text) => (Format::JsonSchema(text.clone()), text.len()),
+        proto::generation_config::Format::Regex(text) => (Format::Regex(text.clone()), text.len()),
+        proto::generation_config::Format::LarkGrammar(text) => (Format::Lark(text.clone()), text.len()),
+    };
+    if (1..=limits::MAX_GRAMMAR_BYTES).contains(&bytes) {
+        return Ok(format);
+    }
+    Err(TextError::invalid(format.field(), format!("must have 1 to {} bytes", limits::MAX_GRAMMAR_BYTES)))
 }
 
 /// `least` to `most`, both included; NaN is outside.

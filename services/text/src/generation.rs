@@ -12,6 +12,7 @@ use crate::{
     detokenize::Detokenizer,
     engine::{Engine, Events, GenerationCall, Transcript},
     files::{GenerationFile, SamplingDefaults, TokenizerFile},
+    grammar::{Format, Grammar, Grammars},
     sampling::Sampling,
     stop::StopMatcher,
     template::{ChatTemplate, Message},
@@ -43,6 +44,8 @@ pub(crate) struct Options {
     pub sampling: Sampling,
     /// Most tokens to write, 1 or more.
     pub max_tokens: usize,
+    /// What the answer keeps to.
+    pub format: Option<Format>,
     /// The model's own end tokens do not end the answer.
     pub ignore_eos: bool,
     /// The answer ends before the first of these.
@@ -72,6 +75,8 @@ pub(crate) struct GenerationModel {
     template: Option<Arc<ChatTemplate>>,
     defaults: SamplingDefaults,
     end_tokens: Vec<u32>,
+    /// None for a model without end tokens, which could not end a sentence.
+    grammars: Option<Arc<Grammars>>,
     engine: Engine,
 }
 
@@ -101,6 +106,10 @@ impl GenerationModel {
         Ok(Self {
             model: ModelRef { id: config.id.clone(), revision: folder.model().revision.clone() },
             license: folder.license().to_owned(),
+            grammars: match end_tokens.is_empty() {
+                true => None,
+                false => Some(Arc::new(Grammars::new(&tokenizer, &end_tokens)?)),
+            },
             tokenizer,
             template,
             defaults: file.sampling()?,
@@ -158,6 +167,10 @@ impl GenerationModel {
                 limit,
             });
         }
+        let grammar = match options.format {
+            Some(format) => Some(self.compile(format, caller.deadline, workers).await?),
+            None => None,
+        };
         let writer = Transcript {
             detokenizer: Detokenizer::new(Arc::clone(&self.tokenizer), &tokens),
             stop: StopMatcher::new(options.stop_sequences),
@@ -171,11 +184,23 @@ impl GenerationModel {
             sampling: Sampling { end_tokens: stop_tokens.clone(), ..options.sampling },
             max_tokens: options.max_tokens,
             stop_tokens,
+            grammar,
             writer: Box::new(writer),
             tenant: caller.tenant,
             deadline: caller.deadline,
             arrived: caller.arrived,
         })
+    }
+
+    async fn compile(
+        &self,
+        format: Format,
+        deadline: Option<Instant>,
+        workers: &Workers,
+    ) -> Result<Grammar, TextError> {
+        let unsupported = || TextError::TaskUnsupported { model: self.model.id.to_string(), task: "formats" };
+        let grammars = Arc::clone(self.grammars.as_ref().ok_or_else(unsupported)?);
+        workers.run(deadline, move || grammars.compile(format)).await
     }
 
     async fn tokenize(

@@ -13,6 +13,7 @@ pub mod engine;
 mod error;
 mod files;
 mod generation;
+mod grammar;
 mod registry;
 pub mod sampling;
 mod service;

@@ -125,6 +125,26 @@ impl TextTokenizer {
         self.is_byte_level
     }
 
+    /// The bytes that a token adds to a text; of a special token a mark and its spelling, of an id without a token none.
+    pub(crate) fn token_bytes(&self, id: u32, special_mark: u8) -> Vec<u8> {
+        let Some(spelling) = self.inner.id_to_token(id) else { return Vec::new() };
+        let mut bytes = Vec::new();
+        if self.special.binary_search(&spelling).is_ok() {
+            bytes.push(special_mark);
+            bytes.extend_from_slice(spelling.as_bytes());
+        } else if self.is_byte_level {
+            self.append_bytes(id, &mut bytes);
+        } else {
+            // SentencePiece spells a space as U+2581, and bytes of characters it has no token for as `<0x0A>`.
+            let byte = spelling.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));
+            match byte.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+                Some(byte) => bytes.push(byte),
+                None => bytes.extend_from_slice(spelling.replace('\u{2581}', " ").as_bytes()),
+            }
+        }
+        bytes
+    }
+
     /// Appends the bytes of a token of a byte-level vocabulary; special tokens have none.
     pub(crate) fn append_bytes(&self, id: u32, bytes: &mut Vec<u8>) {
         let Some(spelling) = self.inner.id_to_token(id) else { return };

@@ -24,6 +24,8 @@ pub const MAX_MESSAGES: usize = 1024;
 pub const MAX_STOP_SEQUENCES: usize = 16;
 /// Longest stop sequence, in bytes.
 pub const MAX_STOP_SEQUENCE_BYTES: usize = 256;
+/// Longest grammar of an answer, in bytes.
+pub const MAX_GRAMMAR_BYTES: usize = 64 << 10;
 /// Most stop token ids.
 pub const MAX_STOP_TOKENS: usize = 64;
 /// Most logit-bias entries.

@@ -10,7 +10,13 @@ use atelier_inference::lobby::Waiting;
 use tokio::sync::mpsc;
 
 use super::{live::ROOM, shared::Shared};
-use crate::{TextError, detokenize::Detokenizer, sampling::Sampling, stop::Passed, stop::StopMatcher};
+use crate::{
+    TextError,
+    detokenize::Detokenizer,
+    grammar::Grammar,
+    sampling::Sampling,
+    stop::{Passed, StopMatcher},
+};
 
 /// A generation, ready to run.
 pub struct GenerationCall {
@@ -22,6 +28,8 @@ pub struct GenerationCall {
     pub max_tokens: usize,
     /// The answer ends with the first of these; their text is not part of it.
     pub stop_tokens: Vec<u32>,
+    /// What the answer keeps to.
+    pub grammar: Option<Grammar>,
     /// Makes text of the tokens.
     pub writer: Box<dyn Writer>,
     /// Who is served in turn.
@@ -96,7 +104,7 @@ pub struct Finished {
 /// Why a generation ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FinishReason {
-    /// A stop token came.
+    /// A stop token came, or the sentence of a grammar is complete.
     StopToken,
     /// A stop sequence came.
     StopSequence(Arc<str>),

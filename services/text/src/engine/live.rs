@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     TextError,
+    grammar::Grammar,
     sampling::{Sampler, Scratch},
     stop::Passed,
 };
@@ -36,8 +37,7 @@ pub(super) struct Live {
 pub(super) enum Outcome {
     Continues,
     Ends(FinishReason),
-    /// The logits were no numbers.
-    Broken,
+    Fails(TextError),
 }
 
 impl Live {
@@ -88,9 +88,20 @@ impl Live {
         self.position += tokens;
     }
 
+    fn choose(&mut self, logits: &mut [f32], scratch: &mut Scratch) -> Result<u32, TextError> {
+        let grammar = &mut self.admitted.call.grammar;
+        grammar.as_mut().map_or(Ok(()), |grammar| grammar.mask(logits))?;
+        let token = self.sampler.sample(logits, scratch).ok_or(TextError::BrokenLogits)?;
+        grammar.as_mut().map_or(Ok(()), |grammar| grammar.take(token))?;
+        Ok(token)
+    }
+
     /// Chooses a token and tells the caller.
     pub(super) fn write(&mut self, logits: &mut [f32], scratch: &mut Scratch, meters: &Meters) -> Outcome {
-        let Some(token) = self.sampler.sample(logits, scratch) else { return Outcome::Broken };
+        let token = match self.choose(logits, scratch) {
+            Ok(token) => token,
+            Err(error) => return Outcome::Fails(error),
+        };
         let now = Instant::now();
         if self.first_token.is_none() {
             self.first_token = Some(now);
@@ -108,12 +119,14 @@ impl Live {
         }
         let mut passed = call.writer.push(token);
         let at_limit = self.written >= self.limit;
-        if at_limit && passed.stopped.is_none() {
+        let is_complete = call.grammar.as_ref().is_some_and(Grammar::is_complete);
+        if (at_limit || is_complete) && passed.stopped.is_none() {
             let rest = call.writer.finish();
             passed = Passed { text: passed.text + &rest.text, stopped: rest.stopped };
         }
         match self.tell(passed) {
             Some(reason) => Outcome::Ends(reason),
+            None if is_complete => Outcome::Ends(FinishReason::StopToken),
             None if at_limit => Outcome::Ends(FinishReason::Length),
             None => Outcome::Continues,
         }

@@ -222,7 +222,8 @@ impl Scheduler {
         let Some(live) = slot.take() else { return };
         match outcome {
             Outcome::Ends(reason) => live.finish(reason),
-            Outcome::Broken | Outcome::Continues => live.fail(TextError::BrokenLogits),
+            Outcome::Fails(error) => live.fail(error),
+            Outcome::Continues => {}
         }
     }
 

@@ -3,5 +3,6 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "tests fail by panicking, their helpers too")]
 
 mod common;
+mod formats;
 mod identity;
 mod service;

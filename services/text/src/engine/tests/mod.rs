@@ -143,6 +143,7 @@ fn call(prompt: Vec<u32>, seed: u64, max_tokens: usize) -> GenerationCall {
         sampling: Sampling { seed, repetition_penalty: 1.1, top_p: 0.95, ..Sampling::default() },
         max_tokens,
         stop_tokens: vec![END],
+        grammar: None,
         writer: Box::new(Spell),
         tenant: TenantId::default_tenant(),
         deadline: None,
