@@ -16,9 +16,15 @@ use crate::{TextError, tokens::TextTokenizer};
 /// Most states of a grammar's lexer, some 2 KB each.
 const MAX_LEXER_STATES: usize = 20_000;
 
+/// Most lines of a Lark grammar: rules that lead from one to the next take the compiler the cube of their number, a minute for 4,000.
+const MAX_LARK_LINES: usize = 400;
+
 /// Stack of the thread that compiles: the compiler goes one call deeper for each level of a grammar, which has fewer levels than
 /// bytes. Untouched pages cost nothing.
 const STACK_BYTES: usize = 512 << 20;
+
+/// Most of what the compiler says that a caller is told: it may quote the whole grammar, and errors travel in headers.
+const MAX_PROBLEM_CHARS: usize = 400;
 
 /// What an answer keeps to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +61,9 @@ impl Format {
                 Ok(TopLevelGrammar::from_json_schema(schema))
             }
             Self::Regex(regex) => Ok(TopLevelGrammar::from_regex(&regex)),
+            Self::Lark(grammar) if grammar.lines().count() > MAX_LARK_LINES => {
+                Err(format!("must have at most {MAX_LARK_LINES} lines"))
+            }
             Self::Lark(grammar) => Ok(TopLevelGrammar::from_lark(grammar)),
         }
     }
@@ -91,7 +100,9 @@ impl Grammars {
     /// The grammar is none, or too large; the error names the request's field.
     pub(crate) fn compile(&self, format: Format) -> Result<Grammar, TextError> {
         let field = format.field();
-        let wrong = |problem: String| TextError::invalid(field, problem);
+        let wrong = |problem: String| {
+            TextError::invalid(field, problem.chars().take(MAX_PROBLEM_CHARS).collect::<String>())
+        };
         let compile = || {
             let parser = self.factory.create_parser(format.grammar()?).map_err(|error| error.to_string())?;
             let matcher = Matcher::new(Ok(parser));
