@@ -7,7 +7,7 @@ use atelier_proto::{common::v1 as common, text::v1 as proto};
 
 use crate::{
     TextError,
-    embedding::{Embedded, Truncation},
+    embedding::Embedded,
     engine::{FinishReason, Finished},
     files::SamplingDefaults,
     generation::Options,
@@ -16,6 +16,7 @@ use crate::{
     sampling::Sampling,
     template::{Message, Role},
     tokens::TextTokenizer,
+    truncation::{Cut, Truncation},
 };
 
 /// Tokens to write where a call does not say.
@@ -77,6 +78,7 @@ pub(crate) fn options(
     seed: impl FnOnce() -> u64,
 ) -> Result<Options, TextError> {
     let config = config.unwrap_or_default();
+    let truncation = truncation(config.truncation());
     let sampling = Sampling {
         temperature: within("temperature", config.temperature, defaults.temperature, 0.0, 2.0)?,
         top_k: config.top_k.map_or(defaults.top_k, |k| k as usize),
@@ -121,6 +123,7 @@ pub(crate) fn options(
     Ok(Options {
         sampling,
         max_tokens,
+        truncation,
         format,
         ignore_eos: config.ignore_eos,
         stop_sequences: stop_sequences(config.stop_sequences)?,
@@ -249,7 +252,9 @@ pub(crate) fn item_id(id: &str) -> Result<(), TextError> {
 pub(crate) fn truncation(truncation: proto::Truncation) -> Truncation {
     match truncation {
         proto::Truncation::Unspecified | proto::Truncation::Refuse => Truncation::Refuse,
-        proto::Truncation::End => Truncation::End,
+        proto::Truncation::Start => Truncation::Cut(Cut::Start),
+        proto::Truncation::Middle => Truncation::Cut(Cut::Middle),
+        proto::Truncation::End => Truncation::Cut(Cut::End),
     }
 }
 
@@ -257,7 +262,8 @@ pub(crate) fn model_ref(model: &ModelRef) -> common::ModelRef {
     common::ModelRef { id: model.id.to_string(), revision: model.revision.to_string() }
 }
 
-pub(crate) fn completion(finished: Finished, model: &ModelRef) -> proto::Completion {
+/// `truncated_tokens`: those of the prompt that were left out.
+pub(crate) fn completion(finished: Finished, truncated_tokens: usize, model: &ModelRef) -> proto::Completion {
     let (finish_reason, stop_sequence) = match finished.reason {
         FinishReason::StopToken => (common::FinishReason::Stop, String::new()),
         FinishReason::StopSequence(sequence) => (common::FinishReason::Stop, sequence.as_ref().to_owned()),
@@ -269,7 +275,10 @@ pub(crate) fn completion(finished: Finished, model: &ModelRef) -> proto::Complet
         finish_reason: finish_reason.into(),
         stop_sequence,
         seed: finished.seed,
-        usage: Some(usage(finished.prompt_tokens, finished.completion_tokens)),
+        usage: Some(common::Usage {
+            truncated_tokens: count(truncated_tokens),
+            ..usage(finished.prompt_tokens, finished.completion_tokens)
+        }),
         timings: Some(common::Timings {
             queue: Some(duration(timings.queue)),
             prefill: Some(duration(timings.prefill)),
@@ -284,6 +293,7 @@ pub(crate) fn usage(prompt_tokens: usize, completion_tokens: usize) -> common::U
         prompt_tokens: count(prompt_tokens),
         completion_tokens: count(completion_tokens),
         total_tokens: count(prompt_tokens + completion_tokens),
+        ..common::Usage::default()
     }
 }
 

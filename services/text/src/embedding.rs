@@ -10,7 +10,13 @@ use atelier_rpc::Workers;
 use ndarray::Array2;
 use serde::Deserialize;
 
-use crate::{TextError, config::ModelConfig, generation::Caller, tokens::TextTokenizer};
+use crate::{
+    TextError,
+    config::ModelConfig,
+    generation::Caller,
+    tokens::TextTokenizer,
+    truncation::{Cut, Truncation},
+};
 
 /// Longest text of an encoder that does not say, in tokens: what BERT-like encoders are trained with.
 const DEFAULT_MAX_LENGTH: usize = 512;
@@ -23,17 +29,8 @@ pub(crate) struct Embedded {
     pub values: Vec<f32>,
     /// Tokens that the model read.
     pub tokens: usize,
-    /// The text was cut off.
+    /// Part of the text was left out.
     pub truncated: bool,
-}
-
-/// What is done with a text that is too long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Truncation {
-    /// The call fails.
-    Refuse,
-    /// The end is cut off.
-    End,
 }
 
 /// A model that embeds.
@@ -75,7 +72,7 @@ impl EmbeddingModel {
         let settings = &config.embedding;
         let mut encoder = Encoder { session: Model::load(runtime, folder, &config.session)? };
         encoder.check(config.id.as_str())?;
-        let probe = tokenizer.encode_truncated("warm-up", DEFAULT_MAX_LENGTH)?;
+        let probe = tokenizer.encode_truncated("warm-up", DEFAULT_MAX_LENGTH, Cut::End)?;
         let dimensions = encoder.run(&[probe.ids], &RunControl::new())?.first().map_or(0, Vec::len);
         // A label of metrics must live as long as the process, and so does a loaded model.
         let label: &'static str = config.id.to_string().leak();
@@ -111,17 +108,20 @@ impl EmbeddingModel {
     ) -> Result<Embedded, TextError> {
         let (tokenizer, prefix, max_length) =
             (Arc::clone(&self.tokenizer), Arc::clone(&self.prefix), self.max_length);
-        let cut = workers
-            .run(caller.deadline, move || tokenizer.encode_truncated(&format!("{prefix}{text}"), max_length))
-            .await?;
-        let truncated = cut.full_length > cut.ids.len();
+        let cut = match truncation {
+            Truncation::Cut(cut) => cut,
+            Truncation::Refuse => Cut::End,
+        };
+        let encode = move || tokenizer.encode_truncated(&format!("{prefix}{text}"), max_length, cut);
+        let kept = workers.run(caller.deadline, encode).await?;
+        let truncated = kept.full_length > kept.ids.len();
         if truncated && truncation == Truncation::Refuse {
-            let (field, tokens) = (field.to_owned(), cut.full_length);
+            let (field, tokens) = (field.to_owned(), kept.full_length);
             return Err(TextError::ContextLengthExceeded { field, tokens, limit: self.max_length });
         }
-        let tokens = cut.ids.len();
+        let tokens = kept.ids.len();
         let ticket = Ticket { deadline: caller.deadline, tenant: caller.tenant };
-        let values = self.batcher.submit(cut.ids, ticket).await?;
+        let values = self.batcher.submit(kept.ids, ticket).await?;
         Ok(Embedded { values, tokens, truncated })
     }
 }

@@ -16,7 +16,8 @@ use crate::{
     sampling::Sampling,
     stop::StopMatcher,
     template::{ChatTemplate, Message},
-    tokens::TextTokenizer,
+    tokens::{TextTokenizer, Truncated},
+    truncation::{self, Cut, Truncation, room},
 };
 
 /// What is to be continued.
@@ -44,6 +45,8 @@ pub(crate) struct Options {
     pub sampling: Sampling,
     /// Most tokens to write, 1 or more.
     pub max_tokens: usize,
+    /// What is done with a prompt that leaves the answer too little room.
+    pub truncation: Truncation,
     /// What the answer keeps to.
     pub format: Option<Format>,
     /// The model's own end tokens do not end the answer.
@@ -52,6 +55,13 @@ pub(crate) struct Options {
     pub stop_sequences: Vec<Arc<str>>,
     /// The answer ends at the first of these, beside the model's own.
     pub stop_tokens: Vec<u32>,
+}
+
+/// A call that the engine has taken.
+pub(crate) struct Started {
+    pub events: Events,
+    /// Tokens of the prompt that were left out.
+    pub truncated_tokens: usize,
 }
 
 /// Who calls, since when and until when.
@@ -152,9 +162,16 @@ impl GenerationModel {
         options: Options,
         caller: Caller,
         workers: &Workers,
-    ) -> Result<Events, TextError> {
+    ) -> Result<Started, TextError> {
         let field = prompt.field();
-        let tokens = self.tokenize(prompt, caller.deadline, workers).await?;
+        let keep = room(self.context_length(), options.max_tokens);
+        let read = match options.truncation {
+            Truncation::Refuse => None,
+            Truncation::Cut(cut) => Some((cut, keep)),
+        };
+        let Truncated { ids: tokens, full_length } =
+            self.tokenize(prompt, read, caller.deadline, workers).await?;
+        let truncated_tokens = full_length.saturating_sub(tokens.len());
         if tokens.is_empty() {
             return Err(TextError::invalid(field, "must have at least one token"));
         }
@@ -179,7 +196,7 @@ impl GenerationModel {
         if !options.ignore_eos {
             stop_tokens.extend_from_slice(&self.end_tokens);
         }
-        self.engine.submit(GenerationCall {
+        let events = self.engine.submit(GenerationCall {
             prompt: tokens,
             sampling: Sampling { end_tokens: stop_tokens.clone(), ..options.sampling },
             max_tokens: options.max_tokens,
@@ -189,7 +206,8 @@ impl GenerationModel {
             tenant: caller.tenant,
             deadline: caller.deadline,
             arrived: caller.arrived,
-        })
+        })?;
+        Ok(Started { events, truncated_tokens })
     }
 
     async fn compile(
@@ -203,21 +221,37 @@ impl GenerationModel {
         workers.run(deadline, move || grammars.compile(format)).await
     }
 
+    /// `within`: which part of it is left out, and how many tokens are kept.
     async fn tokenize(
         &self,
         prompt: Prompt,
+        within: Option<(Cut, usize)>,
         deadline: Option<Instant>,
         workers: &Workers,
-    ) -> Result<Vec<u32>, TextError> {
+    ) -> Result<Truncated, TextError> {
         let tokenizer = Arc::clone(&self.tokenizer);
+        let whole = |ids: Vec<u32>| Truncated { full_length: ids.len(), ids };
         match prompt {
-            Prompt::Text(text) => workers.run(deadline, move || tokenizer.encode(&text, true)).await,
+            Prompt::Text(text) => {
+                let encode = move || match within {
+                    Some((cut, keep)) => tokenizer.encode_truncated(&text, keep, cut),
+                    None => tokenizer.encode(&text, true).map(whole),
+                };
+                workers.run(deadline, encode).await
+            }
             Prompt::Conversation(messages) => {
                 let template = self.template.clone().ok_or_else(|| TextError::TaskUnsupported {
                     model: self.model.id.to_string(),
                     task: "chat",
                 })?;
-                workers.run(deadline, move || template.encode(&messages, &tokenizer)).await
+                let encode = move || match within {
+                    Some((cut, keep)) => {
+                        let encode = |messages: &[Message]| template.encode(messages, &tokenizer);
+                        truncation::fit(messages, keep, cut, &tokenizer, encode)
+                    }
+                    None => template.encode(&messages, &tokenizer).map(whole),
+                };
+                workers.run(deadline, encode).await
             }
         }
     }

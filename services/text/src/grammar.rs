@@ -50,12 +50,11 @@ impl Format {
     fn grammar(self) -> Result<TopLevelGrammar, String> {
         match self {
             Self::JsonSchema(schema) => {
-                let mut schema = serde_json::from_str(&schema).map_err(|error| format!("is not JSON: {error}"))?;
+                let mut schema =
+                    serde_json::from_str(&schema).map_err(|error| format!("is not JSON: {error}"))?;
                 // A model may write white space without end.
                 if let serde_json::Value::Object(schema) = &mut schema {
-                    let spacing = || {
-                        serde_json::json!({"whitespace_flexible": false, "item_separator": ", ", "key_separator": ": "})
-                    };
+                    let spacing = || serde_json::json!({"whitespace_flexible": false, "item_separator": ", ", "key_separator": ": "});
                     schema.entry("x-guidance").or_insert_with(spacing);
                 }
                 Ok(TopLevelGrammar::from_json_schema(schema))
@@ -80,17 +79,22 @@ impl Grammars {
     /// # Errors
     /// There are none.
     pub(crate) fn new(tokenizer: &TextTokenizer, end_tokens: &[u32]) -> Result<Self, TextError> {
-        let failed = |problem: &dyn std::fmt::Display| TextError::Configuration(format!("no grammars: {problem}"));
+        let failed =
+            |problem: &dyn std::fmt::Display| TextError::Configuration(format!("no grammars: {problem}"));
         let (size, first) = (tokenizer.vocabulary_size() as u32, end_tokens.first());
         let first = first.ok_or_else(|| failed(&"the model has no token that ends an answer"))?;
-        let spellings: Vec<_> = (0..size).map(|id| tokenizer.token_bytes(id, TokTrie::SPECIAL_TOKEN_MARKER)).collect();
+        let spellings: Vec<_> =
+            (0..size).map(|id| tokenizer.token_bytes(id, TokTrie::SPECIAL_TOKEN_MARKER)).collect();
         let trie = TokTrie::from(&TokRxInfo::new(size, *first), &spellings).with_eos_tokens(end_tokens);
         let environment: TokEnv = Arc::new(ApproximateTokEnv::new(trie));
         let mut factory = ParserFactory::new(&environment, InferenceCapabilities::default(), &[])
             .map_err(|error| failed(&error))?;
         factory.quiet();
-        *factory.limits_mut() =
-            ParserLimits { max_lexer_states: MAX_LEXER_STATES, verbose_errors: false, ..ParserLimits::default() };
+        *factory.limits_mut() = ParserLimits {
+            max_lexer_states: MAX_LEXER_STATES,
+            verbose_errors: false,
+            ..ParserLimits::default()
+        };
         Ok(Self { factory })
     }
 

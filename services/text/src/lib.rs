@@ -20,6 +20,7 @@ mod service;
 pub mod stop;
 pub mod template;
 pub mod tokens;
+mod truncation;
 mod utf8;
 
 use std::{

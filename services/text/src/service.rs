@@ -15,9 +15,9 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
     TextError, convert,
-    embedding::{Embedded, EmbeddingModel, Truncation},
-    engine::{Event, Events, Finished},
-    generation::{Caller, Prompt},
+    embedding::{Embedded, EmbeddingModel},
+    engine::{Event, Finished},
+    generation::{Caller, Prompt, Started},
     registry::Registry,
 };
 
@@ -54,8 +54,8 @@ impl Text {
     ) -> Result<Running, TextError> {
         let model = self.registry()?.generation(model)?;
         let options = convert::options(generation, model.defaults(), model.tokenizer(), random_seed)?;
-        let events = model.start(prompt, options, caller, &self.workers).await?;
-        Ok(Running { events, model: model.model.clone() })
+        let started = model.start(prompt, options, caller, &self.workers).await?;
+        Ok(Running { started, model: model.model.clone() })
     }
 
     async fn chat_call(
@@ -143,7 +143,7 @@ impl Text {
 
 /// A generation under way.
 struct Running {
-    events: Events,
+    started: Started,
     model: ModelRef,
 }
 
@@ -152,7 +152,7 @@ impl Running {
     async fn whole(mut self) -> Result<(String, proto::Completion), TextError> {
         let mut text = String::new();
         loop {
-            match self.events.next().await.unwrap_or(Err(TextError::TaskLost("the engine")))? {
+            match self.started.events.next().await.unwrap_or(Err(TextError::TaskLost("the engine")))? {
                 Event::Delta { text: delta, .. } => text += &delta,
                 Event::Finished(finished) => return Ok((text, self.completion(finished))),
             }
@@ -160,7 +160,7 @@ impl Running {
     }
 
     fn completion(&self, finished: Finished) -> proto::Completion {
-        convert::completion(finished, &self.model)
+        convert::completion(finished, self.started.truncated_tokens, &self.model)
     }
 
     /// The events as messages, up to the end or an error.
@@ -171,7 +171,7 @@ impl Running {
     ) -> Answers<T> {
         Box::pin(stream::unfold(Some(self), move |running| async move {
             let mut running = running?;
-            match running.events.next().await.unwrap_or(Err(TextError::TaskLost("the engine"))) {
+            match running.started.events.next().await.unwrap_or(Err(TextError::TaskLost("the engine"))) {
                 Ok(Event::Delta { text, completion_tokens }) => {
                     Some((Ok(delta(convert::delta(text, completion_tokens))), Some(running)))
                 }
@@ -202,7 +202,7 @@ async fn embed_one(
     convert::item_id(&request.id)?;
     convert::text(&request.text, || "text".into())?;
     let model: &EmbeddingModel = registry.get().ok_or(TextError::Starting)?.embedding(&request.model)?;
-    let truncation: Truncation = convert::truncation(request.truncation());
+    let truncation = convert::truncation(request.truncation());
     let embedded = model.embed(request.text, "text", truncation, caller, workers).await?;
     Ok(proto::StreamEmbedResponse {
         id: request.id,

@@ -4,7 +4,7 @@ use std::{collections::HashMap, path::Path, sync::LazyLock};
 
 use tokenizers::{DecoderWrapper, PostProcessor, Tokenizer, TruncationDirection};
 
-use crate::error::TextError;
+use crate::{error::TextError, truncation::Cut};
 
 /// A token and the bytes of the text that it covers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,11 +103,15 @@ impl TextTokenizer {
     ///
     /// # Errors
     /// As `encode`.
-    pub fn encode_truncated(&self, text: &str, max_length: usize) -> Result<Truncated, TextError> {
+    pub fn encode_truncated(&self, text: &str, max_length: usize, cut: Cut) -> Result<Truncated, TextError> {
         let mut encoding = self.inner.encode_fast(text, false).map_err(TextError::Tokenizer)?;
         let added = self.inner.get_post_processor().map_or(0, |processor| processor.added_tokens(false));
         let full_length = encoding.len() + added;
-        encoding.truncate(max_length.saturating_sub(added), 0, TruncationDirection::Right);
+        let left_out = cut.of(encoding.len(), max_length.saturating_sub(added));
+        let mut rest = encoding.clone();
+        encoding.truncate(left_out.start, 0, TruncationDirection::Right);
+        rest.truncate(rest.len() - left_out.end, 0, TruncationDirection::Left);
+        encoding.merge_with(rest, false);
         let encoding = self.inner.post_process(encoding, None, true).map_err(TextError::Tokenizer)?;
         Ok(Truncated { ids: encoding.get_ids().to_vec(), full_length })
     }

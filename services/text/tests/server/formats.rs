@@ -92,7 +92,8 @@ async fn what_is_no_format_is_refused_by_its_field() {
     let mut client = default_client().await;
     let deep = |open: &str, close: &str, times: usize| [open.repeat(times), close.repeat(times)].concat();
     let chain = |rules: usize| (0..rules).map(|n| format!("a{n}: a{}\n", n + 1)).collect::<String>();
-    let references: String = (0..1_500).map(|n| format!("\"{n}\": {{\"$ref\": \"#/$defs/{}\"}}, ", n + 1)).collect();
+    let references: String =
+        (0..1_500).map(|n| format!("\"{n}\": {{\"$ref\": \"#/$defs/{}\"}}, ", n + 1)).collect();
     for (format, field) in [
         (Format::JsonSchema("{".into()), "json_schema"),
         (Format::JsonSchema(r#"{"type": "colour"}"#.into()), "json_schema"),
@@ -107,7 +108,10 @@ async fn what_is_no_format_is_refused_by_its_field() {
         (Format::LarkGrammar(format!("start: {} \"a\"", "(".repeat(30_000))), "lark_grammar"),
         (Format::LarkGrammar(format!("start: a0\n{}", chain(4_000))), "lark_grammar"),
         (Format::LarkGrammar(format!("start: a0\n{}", chain(390))), "lark_grammar"),
-        (Format::JsonSchema(format!(r##"{{"$ref": "#/$defs/0", "$defs": {{{references}"x": {{}}}}}}"##)), "json_schema"),
+        (
+            Format::JsonSchema(format!(r##"{{"$ref": "#/$defs/0", "$defs": {{{references}"x": {{}}}}}}"##)),
+            "json_schema",
+        ),
         (Format::LarkGrammar(String::new()), "lark_grammar"),
     ] {
         let shown = format!("{format:?}").chars().take(60).collect::<String>();

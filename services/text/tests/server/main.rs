@@ -6,3 +6,4 @@ mod common;
 mod formats;
 mod identity;
 mod service;
+mod truncation;
