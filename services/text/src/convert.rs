@@ -233,7 +233,10 @@ pub(crate) fn completion(finished: Finished, model: &ModelRef) -> proto::Complet
         finish_reason: finish_reason.into(),
         stop_sequence,
         seed: finished.seed,
-        usage: Some(usage(finished.prompt_tokens, finished.completion_tokens)),
+        usage: Some(common::Usage {
+            cached_tokens: count(finished.cached_tokens),
+            ..usage(finished.prompt_tokens, finished.completion_tokens)
+        }),
         timings: Some(common::Timings {
             queue: Some(duration(timings.queue)),
             prefill: Some(duration(timings.prefill)),
@@ -248,6 +251,7 @@ pub(crate) fn usage(prompt_tokens: usize, completion_tokens: usize) -> common::U
         prompt_tokens: count(prompt_tokens),
         completion_tokens: count(completion_tokens),
         total_tokens: count(prompt_tokens + completion_tokens),
+        cached_tokens: 0,
     }
 }
 

@@ -90,7 +90,7 @@ impl GenerationModel {
         let end_tokens = file.end_tokens(&named, &tokenizer);
         let template = tokenizer_file.template(folder, named)?.map(Arc::new);
         let decoder_config = DecoderConfig {
-            slots: config.generation.slots,
+            slots: config.generation.slots.saturating_add(config.generation.engine.prefix_cache.slots),
             context_length: config.generation.context_length,
         };
         let mut decoder = OnnxDecoder::load(runtime, folder, &decoder_config, &config.session)?;

@@ -87,6 +87,8 @@ pub struct Finished {
     pub seed: u64,
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
+    /// Those of them whose KV rows were there already.
+    pub cached_tokens: usize,
     /// Tokens written, the one that ended the answer included.
     pub completion_tokens: usize,
     /// Where the time went.

@@ -20,6 +20,8 @@ pub(super) struct Live {
     sampler: Sampler,
     /// Tokens in the slot's KV rows.
     position: usize,
+    /// Tokens of the prompt that were in them when the call came.
+    cached: usize,
     /// The token written last, which the next decode step takes in.
     last: [u32; 1],
     written: usize,
@@ -41,13 +43,21 @@ pub(super) enum Outcome {
 }
 
 impl Live {
-    pub(super) fn new(admitted: Admitted, context_length: usize, turn: u64, now: Instant) -> Self {
+    /// A call in a slot that holds the rows of the first `cached` tokens of its prompt.
+    pub(super) fn new(
+        admitted: Admitted,
+        cached: usize,
+        context_length: usize,
+        turn: u64,
+        now: Instant,
+    ) -> Self {
         let call = &admitted.call;
         let sampler = Sampler::new(call.sampling.clone(), &call.prompt);
         let limit = call.max_tokens.min(context_length.saturating_sub(call.prompt.len())).max(1);
         Self {
             sampler,
-            position: 0,
+            position: cached,
+            cached,
             last: [0],
             written: 0,
             limit,
@@ -142,6 +152,7 @@ impl Live {
             reason,
             seed: call.sampling.seed,
             prompt_tokens: call.prompt.len(),
+            cached_tokens: self.cached,
             completion_tokens: self.written,
             timings: Timings {
                 queue: self.slot_since.saturating_duration_since(call.arrived),

@@ -2,7 +2,8 @@
 //!
 //! Calls wait in a bounded queue that is fair between tenants, get a slot of the decoder's KV cache, take in their prompt
 //! in chunks and then write a token with every step. A call's tokens depend on nothing but itself: rows of a step don't
-//! see each other, prompts are always cut into the same chunks, and each call has its own random stream.
+//! see each other, prompts are always cut into the same chunks, and each call has its own random stream. Rows of a prompt
+//! that begins like an earlier one are taken from where they lie (`prefix`), in the same chunks.
 //!
 //! Back-pressure: a caller that does not read its events makes its own call sit out steps and no other. A caller that
 //! drops its events gives up the call; a step that nobody waits for any more is stopped midway.
@@ -10,6 +11,7 @@
 mod call;
 mod live;
 mod metrics;
+mod prefix;
 mod scheduler;
 mod shared;
 
@@ -27,10 +29,12 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
 pub use self::call::{Event, Events, FinishReason, Finished, GenerationCall, Timings, Transcript, Writer};
+pub use self::prefix::PrefixCacheConfig;
 use self::{
     call::Admitted,
     live::ROOM,
     metrics::Meters,
+    prefix::PrefixCache,
     scheduler::{PrefillLimits, Scheduler},
     shared::Shared,
 };
@@ -48,11 +52,19 @@ pub struct EngineConfig {
     pub max_prefill_tokens_per_step: usize,
     /// Events kept for a caller that is slow to read; when they are full its call sits out. At least 2.
     pub event_buffer: usize,
+    /// Prompts that are kept for calls that begin alike.
+    pub prefix_cache: PrefixCacheConfig,
 }
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        Self { max_queue: 64, prefill_chunk: 128, max_prefill_tokens_per_step: 128, event_buffer: 32 }
+        Self {
+            max_queue: 64,
+            prefill_chunk: 128,
+            max_prefill_tokens_per_step: 128,
+            event_buffer: 32,
+            prefix_cache: PrefixCacheConfig::default(),
+        }
     }
 }
 
@@ -75,16 +87,22 @@ impl Drop for Handle {
 }
 
 impl Engine {
-    /// Starts the owner thread. `model` labels metrics and log lines.
+    /// Starts the owner thread. `model` labels metrics and log lines. The last slots of the decoder are those that
+    /// `config.prefix_cache` asks for; calls run in the others.
     ///
     /// # Errors
-    /// The operating system gives no thread.
+    /// No slot is left for calls, or the operating system gives no thread.
     pub fn start(model: &str, config: &EngineConfig, decoder: Box<dyn Decoder>) -> Result<Self, TextError> {
         let chunk = config.prefill_chunk.max(1);
         let limits = PrefillLimits { chunk, per_step: config.max_prefill_tokens_per_step.max(chunk) };
         let context_length = decoder.context_length();
-        let shared = Arc::new(Shared::new(config.max_queue, decoder.slots(), Meters::new(model)));
-        let scheduler = Scheduler::new(decoder, limits, model.into());
+        let calls = decoder.slots().saturating_sub(config.prefix_cache.slots);
+        if calls == 0 {
+            return Err(TextError::Configuration(format!("{model:?} needs at least one slot for calls")));
+        }
+        let cache = PrefixCache::new(&config.prefix_cache, calls, chunk);
+        let shared = Arc::new(Shared::new(config.max_queue, calls, Meters::new(model)));
+        let scheduler = Scheduler::new(decoder, limits, cache, model.into());
         let (alive, ended) = watch::channel(());
         let owned = Arc::clone(&shared);
         thread::Builder::new()
@@ -180,7 +198,7 @@ fn cycle(scheduler: &mut Scheduler, shared: &Shared) -> Cycle {
     drop(state);
 
     // Copying KV rows takes milliseconds: not under the lock that callers take.
-    scheduler.compact();
+    scheduler.arrange();
     let calls = scheduler.plan();
     if calls.is_empty() {
         return Cycle::Idle { until: queued.into_iter().chain(scheduler.next_deadline()).min() };

@@ -12,6 +12,7 @@ use super::{
     call::{Admitted, CallId},
     live::{Live, Outcome},
     metrics::Meters,
+    prefix::{PrefixCache, RowCopy},
 };
 use crate::{TextError, sampling::Scratch};
 
@@ -27,8 +28,11 @@ pub(super) struct PrefillLimits {
 pub(super) struct Scheduler {
     decoder: Box<dyn Decoder>,
     limits: PrefillLimits,
-    /// The call in each of the decoder's slots.
+    /// The call in each of the decoder's slots that calls have.
     slots: Vec<Option<Live>>,
+    cache: PrefixCache,
+    /// Copies that `arrange` makes, in order.
+    copies: Vec<RowCopy>,
     plan: Vec<Planned>,
     scratch: Scratch,
     /// Counts admissions and prefill turns, to order them.
@@ -49,12 +53,18 @@ struct Planned {
 }
 
 impl Scheduler {
-    pub(super) fn new(decoder: Box<dyn Decoder>, limits: PrefillLimits, model: Arc<str>) -> Self {
-        let slots = (0..decoder.slots()).map(|_| None).collect();
+    pub(super) fn new(
+        decoder: Box<dyn Decoder>,
+        limits: PrefillLimits,
+        cache: PrefixCache,
+        model: Arc<str>,
+    ) -> Self {
         Self {
             decoder,
             limits,
-            slots,
+            slots: (0..cache.calls()).map(|_| None).collect(),
+            cache,
+            copies: Vec::new(),
             plan: Vec::new(),
             scratch: Scratch::default(),
             clock: 0,
@@ -79,23 +89,27 @@ impl Scheduler {
         self.slots.iter().flatten()
     }
 
-    /// Gives a call the lowest free slot. Without one the call fails, which `has_free_slot` prevents.
+    /// Gives a call the lowest free slot, and what is there of its prompt. Without a free slot the call fails, which
+    /// `has_free_slot` prevents. `arrange` must follow before the next step.
     pub(super) fn admit(&mut self, call: Admitted, meters: &Meters) {
         let now = Instant::now();
-        let Some(free) = self.slots.iter_mut().find(|slot| slot.is_none()) else {
+        let Some(free) = self.slots.iter().position(Option::is_none) else {
             call.fail(TextError::TaskLost("the scheduler"));
             return;
         };
-        meters.admitted(now.saturating_duration_since(call.call.arrived), call.call.prompt.len());
+        let (copies, cached) = self.cache.begin(free, &call.call.tenant, &call.call.prompt);
+        self.copies.extend(copies);
+        meters.admitted(now.saturating_duration_since(call.call.arrived), call.call.prompt.len(), cached);
         self.clock += 1;
-        *free = Some(Live::new(call, self.decoder.context_length(), self.clock, now));
+        self.slots[free] = Some(Live::new(call, cached, self.decoder.context_length(), self.clock, now));
     }
 
     /// Frees the slots of calls whose callers have gone or whose deadline has passed.
     pub(super) fn reap(&mut self, now: Instant) {
-        for slot in &mut self.slots {
+        for (n, slot) in self.slots.iter_mut().enumerate() {
             let ends = |live: &mut Live| live.admitted.has_left() || live.admitted.is_late(now);
             if let Some(live) = slot.take_if(ends) {
+                self.cache.leave(n);
                 live.fail(TextError::DeadlineExceeded);
             }
         }
@@ -106,18 +120,19 @@ impl Scheduler {
         self.live().filter_map(|live| live.admitted.call.deadline).min()
     }
 
-    /// Moves calls from the highest slots into holes, so that the calls fill the first slots: the decoder runs a step
-    /// over a prefix of its slots, and a hole in it would cost as much as a call.
-    pub(super) fn compact(&mut self) {
+    /// Brings rows to where calls expect them, and moves calls from the highest slots into holes, so that the calls fill
+    /// the first slots: the decoder runs a step over a prefix of its slots, and a hole in it would cost as much as a call.
+    pub(super) fn arrange(&mut self) {
         while let Some(hole) = self.slots.iter().position(Option::is_none)
             && let Some(last) = self.slots.iter().rposition(Option::is_some)
             && hole < last
         {
             let tokens = self.slots[last].as_ref().map_or(0, Live::position);
-            if tokens > 0 {
-                self.decoder.copy(last, hole, tokens);
-            }
+            self.copies.extend(self.cache.shift(last, hole, tokens));
             self.slots.swap(hole, last);
+        }
+        for RowCopy { from, to, tokens } in self.copies.drain(..) {
+            self.decoder.copy(from, to, tokens);
         }
     }
 
@@ -179,6 +194,7 @@ impl Scheduler {
                 tracing::error!(model = &*self.model, rows = self.plan.len(), %error, "a step failed");
                 for planned in std::mem::take(&mut self.plan) {
                     if let Some(live) = self.slots[planned.slot].take() {
+                        self.cache.forget(planned.slot);
                         live.fail(error.clone().into());
                     }
                 }
@@ -213,6 +229,7 @@ impl Scheduler {
         let slot = &mut self.slots[planned.slot];
         let Some(live) = slot else { return };
         live.advance(planned.tokens);
+        self.cache.grow(planned.slot, live.position());
         let Some(logits) = logits else { return };
         let outcome = live.write(logits, &mut self.scratch, meters);
         if matches!(outcome, Outcome::Continues) {
@@ -221,8 +238,14 @@ impl Scheduler {
         self.average_hold = (self.average_hold * 7 + live.held()) / 8;
         let Some(live) = slot.take() else { return };
         match outcome {
-            Outcome::Ends(reason) => live.finish(reason),
-            Outcome::Broken | Outcome::Continues => live.fail(TextError::BrokenLogits),
+            Outcome::Ends(reason) => {
+                self.cache.leave(planned.slot);
+                live.finish(reason);
+            }
+            Outcome::Broken | Outcome::Continues => {
+                self.cache.forget(planned.slot);
+                live.fail(TextError::BrokenLogits);
+            }
         }
     }
 
