@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use atelier_core::{ModelRef, limits};
+use atelier_inference::Priority;
 use atelier_proto::{common::v1 as common, text::v1 as proto};
 
 use crate::{
@@ -101,7 +102,20 @@ pub(crate) fn options(
         max_tokens,
         stop_sequences: stop_sequences(config.stop_sequences)?,
         stop_tokens: stop_tokens(config.stop_token_ids, tokenizer)?,
+        priority: priority(config.priority)?,
     })
+}
+
+fn priority(number: i32) -> Result<Priority, TextError> {
+    match proto::Priority::try_from(number) {
+        Ok(proto::Priority::Low) => Ok(Priority::Low),
+        Ok(proto::Priority::Unspecified | proto::Priority::Normal) => Ok(Priority::Normal),
+        Ok(proto::Priority::High) => Ok(Priority::High),
+        Err(_) => Err(TextError::invalid(
+            "generation.priority",
+            "must be PRIORITY_LOW, PRIORITY_NORMAL or PRIORITY_HIGH",
+        )),
+    }
 }
 
 /// `least` to `most`, both included; NaN is outside.

@@ -3,7 +3,9 @@
 use std::{sync::Arc, time::Instant};
 
 use atelier_core::{ModelRef, TenantId};
-use atelier_inference::{Decoder, DecoderConfig, ModelFolder, OnnxDecoder, Row, RunControl, Runtime};
+use atelier_inference::{
+    Decoder, DecoderConfig, ModelFolder, OnnxDecoder, Priority, Row, RunControl, Runtime,
+};
 use atelier_rpc::Workers;
 
 use crate::{
@@ -47,6 +49,8 @@ pub(crate) struct Options {
     pub stop_sequences: Vec<Arc<str>>,
     /// The answer ends at the first of these, beside the model's own.
     pub stop_tokens: Vec<u32>,
+    /// How urgent the call is.
+    pub priority: Priority,
 }
 
 /// Who calls, since when and until when.
@@ -169,6 +173,7 @@ impl GenerationModel {
             stop_tokens,
             writer: Box::new(writer),
             tenant: caller.tenant,
+            priority: options.priority,
             deadline: caller.deadline,
             arrived: caller.arrived,
         })

@@ -6,10 +6,13 @@ use std::{
 };
 
 use atelier_core::TenantId;
-use atelier_inference::lobby::Waiting;
+use atelier_inference::{Priority, lobby::Waiting};
 use tokio::sync::mpsc;
 
-use super::{live::ROOM, shared::Shared};
+use super::{
+    live::{Progress, ROOM},
+    shared::Shared,
+};
 use crate::{TextError, detokenize::Detokenizer, sampling::Sampling, stop::Passed, stop::StopMatcher};
 
 /// A generation, ready to run.
@@ -26,6 +29,8 @@ pub struct GenerationCall {
     pub writer: Box<dyn Writer>,
     /// Who is served in turn.
     pub tenant: TenantId,
+    /// How urgent the call is.
+    pub priority: Priority,
     /// When the caller gives up.
     pub deadline: Option<Instant>,
     /// When the call came in.
@@ -126,6 +131,8 @@ pub(super) struct Admitted {
     pub(super) id: CallId,
     pub(super) call: GenerationCall,
     pub(super) events: mpsc::Sender<Result<Event, TextError>>,
+    /// How far it was when it gave up its slot, if it had one.
+    pub(super) progress: Option<Box<Progress>>,
 }
 
 impl Admitted {
@@ -148,6 +155,10 @@ impl Admitted {
 impl Waiting for Admitted {
     fn tenant(&self) -> &TenantId {
         &self.call.tenant
+    }
+
+    fn priority(&self) -> Priority {
+        self.call.priority
     }
 
     fn is_abandoned(&self, now: Instant) -> bool {

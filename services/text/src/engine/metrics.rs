@@ -9,6 +9,7 @@ pub(super) struct Meters {
     queue_depth: Gauge,
     queue_wait: Histogram,
     slots_in_use: Gauge,
+    preemptions: Counter,
     prompt_tokens: Counter,
     prefix_hits: Counter,
     cached_tokens: Counter,
@@ -25,6 +26,7 @@ impl Meters {
             queue_depth: gauge!("atelier_text_queue_depth", "model" => model.clone()),
             queue_wait: histogram!("atelier_text_queue_wait_seconds", "model" => model.clone()),
             slots_in_use: gauge!("atelier_text_slots_in_use", "model" => model.clone()),
+            preemptions: counter!("atelier_text_preemptions_total", "model" => model.clone()),
             prompt_tokens: counter!("atelier_text_prompt_tokens_total", "model" => model.clone()),
             prefix_hits: counter!("atelier_text_prefix_cache_hits_total", "model" => model.clone()),
             cached_tokens: counter!("atelier_text_prefix_cache_tokens_total", "model" => model.clone()),
@@ -45,6 +47,11 @@ impl Meters {
         self.prompt_tokens.increment(prompt_tokens as u64);
         self.prefix_hits.increment(u64::from(cached_tokens > 0));
         self.cached_tokens.increment(cached_tokens as u64);
+    }
+
+    /// A call gave up its slot to a more urgent one.
+    pub(super) fn preempted(&self) {
+        self.preemptions.increment(1);
     }
 
     pub(super) fn slots_in_use(&self, slots: usize) {

@@ -5,6 +5,10 @@
 //! see each other, prompts are always cut into the same chunks, and each call has its own random stream. Rows of a prompt
 //! that begins like an earlier one are taken from where they lie (`prefix`), in the same chunks.
 //!
+//! A call that waits takes the slot of a less urgent one of its tenant, or of one of low priority, where no slot is free.
+//! The one that loses its slot goes back to the front of the queue with what it has written, and later computes its rows
+//! again, from prompt and answer.
+//!
 //! Back-pressure: a caller that does not read its events makes its own call sit out steps and no other. A caller that
 //! drops its events gives up the call; a step that nobody waits for any more is stopped midway.
 
@@ -129,7 +133,7 @@ impl Engine {
     pub fn submit(&self, call: GenerationCall) -> Result<Events, TextError> {
         let id = self.0.next_id.fetch_add(1, Ordering::Relaxed);
         let (events, receiver) = mpsc::channel(self.0.event_buffer);
-        self.0.shared.submit(Admitted { id, call, events })?;
+        self.0.shared.submit(Admitted { id, call, events, progress: None })?;
         Ok(Events { id, receiver, shared: Arc::clone(&self.0.shared) })
     }
 
@@ -185,10 +189,14 @@ fn cycle(scheduler: &mut Scheduler, shared: &Shared) -> Cycle {
     }
     state.sweep(now);
     scheduler.reap(now);
-    while scheduler.has_free_slot()
-        && let Some(call) = state.queue.pop()
-    {
-        scheduler.admit(call, &shared.meters);
+    while let Some(next) = state.queue.pop_where(|call, priority| scheduler.has_room_for(call, priority)) {
+        if let Some((parked, waited)) = scheduler.make_room_for(&next) {
+            shared.meters.preempted();
+            // One more has gone before it: who loses its slot again and again rises until it keeps it.
+            let (tenant, priority) = (parked.call.tenant.clone(), parked.call.priority);
+            state.queue.push_front(tenant, priority, waited + 1, parked);
+        }
+        scheduler.admit(next, &shared.meters);
     }
     state.average_hold = scheduler.average_hold();
     state.places_in_use = scheduler.slots_in_use();

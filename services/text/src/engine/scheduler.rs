@@ -1,16 +1,17 @@
 //! Continuous batching: which tokens go into the next step, and what comes of it. No threads, no locks.
 
 use std::{
+    cmp::Reverse,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use atelier_inference::{Decoder, InferenceError, Row, RunControl};
+use atelier_inference::{Decoder, InferenceError, Next, Priority, Row, RunControl};
 
 use super::{
     call::{Admitted, CallId},
-    live::{Live, Outcome},
+    live::{Live, Outcome, Seat},
     metrics::Meters,
     prefix::{PrefixCache, RowCopy},
 };
@@ -48,7 +49,7 @@ struct Planned {
     slot: usize,
     /// How many of the call's next tokens it takes in.
     tokens: usize,
-    /// The prompt ends with it, or the call decodes: a token follows.
+    /// Prompt and answer end with it: a token follows.
     logits: bool,
 }
 
@@ -73,8 +74,38 @@ impl Scheduler {
         }
     }
 
-    pub(super) fn has_free_slot(&self) -> bool {
-        self.slots.iter().any(Option::is_none)
+    fn free_slot(&self) -> Option<usize> {
+        self.slots.iter().position(Option::is_none)
+    }
+
+    /// A slot is free, or a less urgent call would give up its own to this one.
+    pub(super) fn has_room_for(&self, call: &Admitted, priority: Priority) -> bool {
+        self.free_slot().is_some() || self.weakest(call, priority).is_some()
+    }
+
+    /// The slot of the call that yields to this one: the least urgent, and of those the one that got its slot last. A call
+    /// yields to more urgent ones of its tenant, one of low priority to those of all.
+    fn weakest(&self, call: &Admitted, priority: Priority) -> Option<usize> {
+        let yields = |live: &Live| {
+            live.seat.priority < priority
+                && (live.seat.priority == Priority::Low || live.admitted.call.tenant == call.call.tenant)
+        };
+        let seats = self.slots.iter().enumerate();
+        let yielding =
+            seats.filter_map(|(slot, live)| Some((slot, live.as_ref().filter(|live| yields(live))?.seat)));
+        yielding.min_by_key(|(_, seat)| (seat.priority, Reverse(seat.since))).map(|(slot, _)| slot)
+    }
+
+    /// Frees a slot if there is none: gives the call that it is taken from, and how many calls had gone before it.
+    pub(super) fn make_room_for(&mut self, next: &Next<Admitted>) -> Option<(Admitted, u64)> {
+        if self.free_slot().is_some() {
+            return None;
+        }
+        let slot = self.weakest(&next.item, next.priority)?;
+        let live = self.slots[slot].take()?;
+        self.cache.leave(slot);
+        let waited = live.seat.waited;
+        Some((live.park(), waited))
     }
 
     pub(super) fn slots_in_use(&self) -> usize {
@@ -90,18 +121,23 @@ impl Scheduler {
     }
 
     /// Gives a call the lowest free slot, and what is there of its prompt. Without a free slot the call fails, which
-    /// `has_free_slot` prevents. `arrange` must follow before the next step.
-    pub(super) fn admit(&mut self, call: Admitted, meters: &Meters) {
+    /// `make_room_for` prevents. `arrange` must follow before the next step.
+    pub(super) fn admit(&mut self, next: Next<Admitted>, meters: &Meters) {
+        let Next { item: call, priority, waited } = next;
         let now = Instant::now();
-        let Some(free) = self.slots.iter().position(Option::is_none) else {
+        let Some(free) = self.free_slot() else {
             call.fail(TextError::TaskLost("the scheduler"));
             return;
         };
         let (copies, cached) = self.cache.begin(free, &call.call.tenant, &call.call.prompt);
         self.copies.extend(copies);
-        meters.admitted(now.saturating_duration_since(call.call.arrived), call.call.prompt.len(), cached);
+        if call.progress.is_none() {
+            let queued = now.saturating_duration_since(call.call.arrived);
+            meters.admitted(queued, call.call.prompt.len(), cached);
+        }
         self.clock += 1;
-        self.slots[free] = Some(Live::new(call, cached, self.decoder.context_length(), self.clock, now));
+        let seat = Seat { priority, waited, since: self.clock };
+        self.slots[free] = Some(Live::new(call, cached, self.decoder.context_length(), seat, now));
     }
 
     /// Frees the slots of calls whose callers have gone or whose deadline has passed.
@@ -145,7 +181,7 @@ impl Scheduler {
             match live {
                 Some(live) if !live.has_room() => {}
                 Some(live) if live.is_prefilling() => prefilling.push((live.turn, slot)),
-                Some(_) => self.plan.push(Planned { slot, tokens: 1, logits: true }),
+                Some(live) => self.plan.push(Planned { slot, tokens: 1, logits: live.writes_after(1) }),
                 None => {}
             }
         }
@@ -159,8 +195,7 @@ impl Scheduler {
                 budget -= tokens;
                 self.clock += 1;
                 live.turn = self.clock;
-                let logits = live.position() + tokens == live.admitted.call.prompt.len();
-                self.plan.push(Planned { slot, tokens, logits });
+                self.plan.push(Planned { slot, tokens, logits: live.writes_after(tokens) });
             }
         }
         self.plan.sort_unstable_by_key(|planned| planned.slot);

@@ -13,7 +13,7 @@ use std::{
 };
 
 use atelier_core::TenantId;
-use atelier_inference::{InferenceError, Logits, Row, RunControl};
+use atelier_inference::{InferenceError, Logits, Priority, Row, RunControl};
 
 use super::*;
 use crate::{
@@ -163,6 +163,7 @@ fn call(prompt: Vec<u32>, seed: u64, max_tokens: usize) -> GenerationCall {
         stop_tokens: vec![END],
         writer: Box::new(Spell),
         tenant: TenantId::default_tenant(),
+        priority: Priority::Normal,
         deadline: None,
         arrived: Instant::now(),
     }

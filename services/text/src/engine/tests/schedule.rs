@@ -7,7 +7,7 @@ use crate::engine::call::Admitted;
 
 #[derive(Clone, Debug)]
 enum Act {
-    Submit { tenant: u8, prompt: Prompt, max_tokens: usize, reads: bool },
+    Submit { tenant: u8, priority: Priority, prompt: Prompt, max_tokens: usize, reads: bool },
     Leave(prop::sample::Index),
     Read(prop::sample::Index, usize),
     Turn,
@@ -18,8 +18,16 @@ type Prompt = (usize, usize);
 
 fn acts() -> impl Strategy<Value = Vec<Act>> {
     let prompt = prop_oneof![(Just(0), 1_usize..60), (1_usize..40, 0_usize..20)];
-    let submit = (0_u8..3, prompt, 1_usize..20, any::<bool>())
-        .prop_map(|(tenant, prompt, max_tokens, reads)| Act::Submit { tenant, prompt, max_tokens, reads });
+    let priority = prop::sample::select(vec![Priority::Low, Priority::Normal, Priority::High]);
+    let submit = (0_u8..3, priority, prompt, 1_usize..20, any::<bool>()).prop_map(
+        |(tenant, priority, prompt, max_tokens, reads)| Act::Submit {
+            tenant,
+            priority,
+            prompt,
+            max_tokens,
+            reads,
+        },
+    );
     let act = prop_oneof![
         2 => submit,
         1 => any::<prop::sample::Index>().prop_map(Act::Leave),
@@ -75,17 +83,30 @@ impl Bench {
         Self { scheduler, shared, callers: Vec::new(), context_length }
     }
 
+    /// Submits a call of normal priority.
+    fn submit(&mut self, tenant: u8, prompt: Prompt, max_tokens: usize, reads: bool) {
+        assert!(self.submit_at(Priority::Normal, tenant, prompt, max_tokens, reads), "the queue is full");
+    }
+
     /// Submits a call; whether it was taken.
-    fn submit(&mut self, tenant: u8, (shared, own): Prompt, max_tokens: usize, reads: bool) -> bool {
+    fn submit_at(
+        &mut self,
+        priority: Priority,
+        tenant: u8,
+        (shared, own): Prompt,
+        max_tokens: usize,
+        reads: bool,
+    ) -> bool {
         let id = self.callers.len() as u64;
         let shared = (0..shared as u32).map(|n| n * 29);
         let own = (0..own as u32).map(|n| n * 31 + id as u32 * 17);
         let prompt: Vec<u32> = shared.chain(own).map(|token| token % VOCABULARY as u32).collect();
         let mut call = call(prompt, id, max_tokens);
         call.tenant = TenantId::new(&format!("t{tenant}")).expect("the name is valid");
+        call.priority = priority;
         let expected = alone(&call.prompt, &call.sampling, max_tokens, self.context_length);
         let (events, receiver) = mpsc::channel(4);
-        let taken = self.shared.submit(Admitted { id, call, events });
+        let taken = self.shared.submit(Admitted { id, call, events, progress: None });
         match taken {
             Ok(()) => {
                 let events = Some(Events { id, receiver, shared: Arc::clone(&self.shared) });
@@ -125,9 +146,9 @@ proptest! {
         let mut left = Vec::new();
         for act in acts {
             match act {
-                Act::Submit { tenant, prompt, max_tokens, reads } => {
+                Act::Submit { tenant, priority, prompt, max_tokens, reads } => {
                     let waiting = bench.shared.lock().queue.len();
-                    let taken = bench.submit(tenant, prompt, max_tokens, reads);
+                    let taken = bench.submit_at(priority, tenant, prompt, max_tokens, reads);
                     prop_assert!(taken || waiting == 4);
                 }
                 Act::Leave(pick) => if let Some(at) = index(pick, &bench.callers) {
@@ -314,4 +335,91 @@ fn a_failed_step_leaves_nothing_to_take_over() {
     bench.settle();
     let Some(Ok(finished)) = &bench.callers[1].end else { panic!("it ends well") };
     assert_eq!(finished.cached_tokens, 0);
+}
+
+/// Turns until a call has ended, with everyone reading.
+fn until_end(bench: &mut Bench, at: usize) {
+    for _ in 0..1000 {
+        bench.callers.iter_mut().for_each(|caller| caller.read(usize::MAX));
+        if bench.callers[at].end.is_some() {
+            return;
+        }
+        cycle(&mut bench.scheduler, &bench.shared);
+    }
+    panic!("call {at} does not end");
+}
+
+/// A call whose answer has at least so many tokens, which have begun to come.
+fn begin_long(bench: &mut Bench, priority: Priority, tokens: usize) -> usize {
+    loop {
+        let at = bench.callers.len();
+        bench.submit_at(priority, 0, (20, 5), 30, true);
+        if bench.callers[at].expected.1 < tokens {
+            until_end(bench, at);
+            continue;
+        }
+        for _ in 0..3 + tokens / 2 {
+            cycle(&mut bench.scheduler, &bench.shared);
+            bench.callers[at].read(usize::MAX);
+        }
+        assert!(!bench.callers[at].text.is_empty() && bench.callers[at].end.is_none());
+        return at;
+    }
+}
+
+#[test]
+fn a_call_gives_up_its_slot_to_an_urgent_one_and_goes_on_as_if_nothing_had_happened() {
+    // With its prompt kept, and without.
+    for keep in [2, 0] {
+        let mut bench = Bench::new(Behaviour { keep, ..Behaviour::new(1) }, 8);
+        let long = begin_long(&mut bench, Priority::Low, 8);
+        // Not to its equal.
+        bench.submit_at(Priority::Low, 1, (0, 9), 2, true);
+        cycle(&mut bench.scheduler, &bench.shared);
+        assert_eq!(bench.shared.lock().queue.len(), 1);
+        bench.submit_at(Priority::Normal, 1, (0, 9), 2, true);
+        until_end(&mut bench, long + 2);
+        assert!(bench.callers[long].end.is_none(), "it waits");
+        bench.settle();
+        for caller in &bench.callers {
+            assert_eq!(caller.text, caller.expected.0);
+            assert!(
+                matches!(&caller.end, Some(Ok(finished)) if finished.completion_tokens == caller.expected.1)
+            );
+        }
+    }
+}
+
+#[test]
+fn a_call_of_another_tenant_is_no_reason_to_give_up_a_slot_but_for_low_ones() {
+    let mut bench = Bench::new(Behaviour::new(1), 8);
+    let long = begin_long(&mut bench, Priority::Normal, 8);
+    bench.submit_at(Priority::High, 1, (0, 9), 2, true);
+    until_end(&mut bench, long);
+    assert!(bench.callers[long + 1].end.is_none());
+    let long = begin_long(&mut bench, Priority::Normal, 8);
+    bench.submit_at(Priority::High, 0, (0, 9), 2, true);
+    until_end(&mut bench, long + 1);
+    assert!(bench.callers[long].end.is_none());
+}
+
+#[test]
+fn a_low_call_ends_though_others_keep_coming() {
+    let mut bench = Bench::new(Behaviour::new(1), 8);
+    let long = begin_long(&mut bench, Priority::Low, 8);
+    for n in 0.. {
+        assert!(n < 10 * atelier_inference::PATIENCE, "it starves");
+        if bench.callers[long].end.is_some() {
+            break;
+        }
+        let at = bench.callers.len();
+        bench.submit(1, (0, 9), 2, true);
+        until_end(&mut bench, at);
+        // It gets its slot back, and no time to do more than a little of what it had done.
+        for _ in 0..2 {
+            cycle(&mut bench.scheduler, &bench.shared);
+            bench.callers[long].read(usize::MAX);
+        }
+    }
+    assert_eq!(bench.callers[long].text, bench.callers[long].expected.0);
 }
