@@ -13,7 +13,7 @@ async fn exact_client() -> Client {
     connect(*ADDRESS.get_or_init(|| start(vec![model("smollm2-135m-instruct-f32", 6)]))).await
 }
 
-/// Sixteen calls of different lengths, settings and manners of reading.
+/// Sixteen calls of different lengths, settings, priorities and manners of reading.
 fn calls() -> Vec<proto::ChatRequest> {
     let topics =
         ["the sea", "bread", "prime numbers", "Chinese tea", "the moon", "bicycles", "ants", "chess"];
@@ -33,6 +33,8 @@ fn calls() -> Vec<proto::ChatRequest> {
                 proto::GenerationConfig { temperature: Some(0.0), seed: Some(0), ..Default::default() };
             let mut generation = if n % 2 == 0 { greedy } else { sampled };
             generation.max_tokens = Some(8 + n as u32 * 5 % 23);
+            // Where all come at once, some lose their slots midway.
+            generation.priority = n as i32 % 3 + 1;
             proto::ChatRequest {
                 messages: user(&content),
                 generation: Some(generation),

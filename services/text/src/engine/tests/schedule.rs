@@ -315,7 +315,9 @@ fn a_prompt_that_begins_like_an_earlier_one_is_run_from_where_they_part() {
 fn a_running_call_lends_what_it_has_taken_in() {
     let mut bench = Bench::new(Behaviour { budget: CHUNK, ..Behaviour::new(2) }, 8);
     bench.submit(0, (40, 9), 1, true);
-    (0..3).for_each(|_| drop(cycle(&mut bench.scheduler, &bench.shared)));
+    for _ in 0..3 {
+        cycle(&mut bench.scheduler, &bench.shared);
+    }
     bench.submit(0, (40, 7), 1, true);
     bench.settle();
     assert_eq!(cached(&bench), [0, 24]);
