@@ -96,7 +96,12 @@ impl text_server::TextService for ScriptedText {
         let end = Event::Completion(text::Completion {
             model: Some(model()),
             finish_reason: FinishReason::Length.into(),
-            usage: Some(Usage { prompt_tokens: 1, completion_tokens: tokens, total_tokens: tokens + 1 }),
+            usage: Some(Usage {
+                prompt_tokens: 1,
+                completion_tokens: tokens,
+                total_tokens: tokens + 1,
+                cached_tokens: 0,
+            }),
             ..Default::default()
         });
         let events = words.chain(futures::stream::iter([end]));

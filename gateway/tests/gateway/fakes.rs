@@ -95,7 +95,12 @@ fn completion(tokens: u32) -> text::Completion {
         model: Some(generator()),
         finish_reason: common::FinishReason::Stop.into(),
         seed: 7,
-        usage: Some(common::Usage { prompt_tokens: 3, completion_tokens: tokens, total_tokens: tokens + 3 }),
+        usage: Some(common::Usage {
+            prompt_tokens: 3,
+            completion_tokens: tokens,
+            total_tokens: tokens + 3,
+            cached_tokens: 2,
+        }),
         ..Default::default()
     }
 }

@@ -32,7 +32,12 @@ async fn harmless_text_arrives_whole_in_every_mode() {
         let completion = answer.completion.unwrap();
         assert_eq!(completion.finish_reason(), FinishReason::Stop);
         assert_eq!(completion.seed, 7);
-        assert_eq!(completion.usage.unwrap().total_tokens, 124, "the upstream's account is passed on");
+        let usage = completion.usage.unwrap();
+        assert_eq!(
+            (usage.total_tokens, usage.cached_tokens),
+            (124, 2),
+            "the upstream's account is passed on"
+        );
         assert_eq!(completion.output_verdict.unwrap().action(), Action::Allow);
         let provenance = completion.provenance.unwrap();
         assert_eq!(provenance.content_sha256, ContentHash::of(story.as_bytes()).to_string());

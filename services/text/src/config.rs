@@ -98,7 +98,7 @@ impl ModelConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GenerationConfig {
-    /// Calls that write at the same time. Each has its own part of the KV cache.
+    /// Calls that write at the same time. Each has its own part of the KV cache, beside what `engine.prefix_cache` keeps.
     pub slots: usize,
     /// Most tokens of prompt and answer together. The KV cache grows with it: the default model takes 46 KB a token
     /// and slot, once the token is there.

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use atelier_core::{ModelRef, limits};
+use atelier_inference::Priority;
 use atelier_proto::{common::v1 as common, text::v1 as proto};
 
 use crate::{
@@ -128,6 +129,7 @@ pub(crate) fn options(
         ignore_eos: config.ignore_eos,
         stop_sequences: stop_sequences(config.stop_sequences)?,
         stop_tokens: stop_tokens(config.stop_token_ids, tokenizer)?,
+        priority: priority(config.priority)?,
     })
 }
 
@@ -141,6 +143,18 @@ fn format(format: proto::generation_config::Format) -> Result<Format, TextError>
         return Ok(format);
     }
     Err(TextError::invalid(format.field(), format!("must have 1 to {} bytes", limits::MAX_GRAMMAR_BYTES)))
+}
+
+fn priority(number: i32) -> Result<Priority, TextError> {
+    match proto::Priority::try_from(number) {
+        Ok(proto::Priority::Low) => Ok(Priority::Low),
+        Ok(proto::Priority::Unspecified | proto::Priority::Normal) => Ok(Priority::Normal),
+        Ok(proto::Priority::High) => Ok(Priority::High),
+        Err(_) => Err(TextError::invalid(
+            "generation.priority",
+            "must be PRIORITY_LOW, PRIORITY_NORMAL or PRIORITY_HIGH",
+        )),
+    }
 }
 
 /// `least` to `most`, both included; NaN is outside.
@@ -277,6 +291,7 @@ pub(crate) fn completion(finished: Finished, truncated_tokens: usize, model: &Mo
         seed: finished.seed,
         usage: Some(common::Usage {
             truncated_tokens: count(truncated_tokens),
+            cached_tokens: count(finished.cached_tokens),
             ..usage(finished.prompt_tokens, finished.completion_tokens)
         }),
         timings: Some(common::Timings {

@@ -3,7 +3,9 @@
 use std::{sync::Arc, time::Instant};
 
 use atelier_core::{ModelRef, TenantId};
-use atelier_inference::{Decoder, DecoderConfig, ModelFolder, OnnxDecoder, Row, RunControl, Runtime};
+use atelier_inference::{
+    Decoder, DecoderConfig, ModelFolder, OnnxDecoder, Priority, Row, RunControl, Runtime,
+};
 use atelier_rpc::Workers;
 
 use crate::{
@@ -55,6 +57,8 @@ pub(crate) struct Options {
     pub stop_sequences: Vec<Arc<str>>,
     /// The answer ends at the first of these, beside the model's own.
     pub stop_tokens: Vec<u32>,
+    /// How urgent the call is.
+    pub priority: Priority,
 }
 
 /// A call that the engine has taken.
@@ -107,7 +111,7 @@ impl GenerationModel {
         let end_tokens = file.end_tokens(&named, &tokenizer);
         let template = tokenizer_file.template(folder, named)?.map(Arc::new);
         let decoder_config = DecoderConfig {
-            slots: config.generation.slots,
+            slots: config.generation.slots.saturating_add(config.generation.engine.prefix_cache.slots),
             context_length: config.generation.context_length,
         };
         let mut decoder = OnnxDecoder::load(runtime, folder, &decoder_config, &config.session)?;
@@ -204,6 +208,7 @@ impl GenerationModel {
             grammar,
             writer: Box::new(writer),
             tenant: caller.tenant,
+            priority: options.priority,
             deadline: caller.deadline,
             arrived: caller.arrived,
         })?;

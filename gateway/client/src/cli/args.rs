@@ -2,7 +2,10 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use atelier_client::{ClientOptions, RetryPolicy, TlsOptions, proto::text::v1::GenerationConfig};
+use atelier_client::{
+    ClientOptions, RetryPolicy, TlsOptions,
+    proto::text::v1::{GenerationConfig, Priority},
+};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod image;
@@ -176,6 +179,9 @@ pub(crate) struct Sampling {
     /// End at this token; may be repeated
     #[arg(long, value_name = "ID")]
     stop_token: Vec<u32>,
+    /// How urgent the call is where others wait
+    #[arg(long, value_enum)]
+    priority: Option<PriorityArg>,
     /// Add to a token's logit, -100 to 100; may be repeated
     #[arg(long, value_name = "ID=BIAS", value_parser = logit_bias)]
     logit_bias: Vec<(u32, f32)>,
@@ -326,6 +332,28 @@ impl Sampling {
             seed: self.seed,
             stop_sequences: self.stop.clone(),
             stop_token_ids: self.stop_token.clone(),
+            priority: self.priority.map_or(Priority::Unspecified, PriorityArg::priority).into(),
+        }
+    }
+}
+
+/// How urgent a call is.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum PriorityArg {
+    /// After everyone else's calls
+    Low,
+    /// As usual
+    Normal,
+    /// Before your other calls
+    High,
+}
+
+impl PriorityArg {
+    fn priority(self) -> Priority {
+        match self {
+            Self::Low => Priority::Low,
+            Self::Normal => Priority::Normal,
+            Self::High => Priority::High,
         }
     }
 }
@@ -354,7 +382,7 @@ mod tests {
     #[test]
     fn sampling_flags_reach_the_request_and_the_rest_is_left_out() {
         let line = "chat --temperature 0 --top-p 0.9 --presence-penalty -1.5 --seed 18446744073709551615 \
-                    --stop a --stop b --stop-token 2 --logit-bias 7=-100 --max-tokens 5 \
+                    --stop a --stop b --stop-token 2 --logit-bias 7=-100 --priority low --max-tokens 5 \
                     --min-tokens 2 --ignore-eos --typical-p 0.8 --no-repeat-ngram-size 3 hello";
         let Command::Chat(chat) = parse(line).expect("a good line").command else { panic!("not chat") };
         let config = chat.generation.sampling.config();
@@ -373,6 +401,7 @@ mod tests {
                 ignore_eos: true,
                 typical_p: Some(0.8),
                 no_repeat_ngram_size: Some(3),
+                priority: Priority::Low.into(),
                 ..GenerationConfig::default()
             }
         );

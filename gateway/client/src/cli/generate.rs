@@ -167,7 +167,14 @@ fn stats_text(completion: &Completion) -> String {
         sequence => format!("finish   {} at {sequence:?}", completion.finish_reason),
     });
     if let Some(usage) = &completion.usage {
-        lines.push(format!("tokens   {} prompt, {} written", usage.prompt_tokens, usage.completion_tokens));
+        let cached = match usage.cached_tokens {
+            0 => String::new(),
+            cached => format!(" ({cached} cached)"),
+        };
+        lines.push(format!(
+            "tokens   {} prompt{cached}, {} written",
+            usage.prompt_tokens, usage.completion_tokens
+        ));
     }
     if let Some(timings) = &completion.timings {
         // The first token comes out of the prefill.
@@ -215,7 +222,12 @@ mod tests {
             Finding { category: "hate".into(), score: 0.97, threshold: 0.8, action: Action::Block.into() };
         let completion = WireCompletion {
             finish_reason: FinishReason::ContentFilter.into(),
-            usage: Some(Usage { prompt_tokens: 1, completion_tokens: 2, total_tokens: 3 }),
+            usage: Some(Usage {
+                prompt_tokens: 200,
+                completion_tokens: 2,
+                total_tokens: 202,
+                cached_tokens: 128,
+            }),
             output_verdict: Some(WireVerdict {
                 action: Action::Block.into(),
                 findings: vec![finding],
@@ -242,7 +254,7 @@ mod tests {
     #[test]
     fn stats_name_what_matters() {
         let text = stats_text(&Completion::from(blocked("").completion));
-        assert!(text.contains("tokens   1 prompt, 2 written"), "{text}");
+        assert!(text.contains("tokens   200 prompt (128 cached), 2 written"), "{text}");
         assert!(text.contains("output   block: hate 0.97 (block from 0.80)"), "{text}");
         assert!(text.contains("request  0192"), "{text}");
     }

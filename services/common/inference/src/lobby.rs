@@ -8,7 +8,7 @@ use std::{
 
 use atelier_core::TenantId;
 
-use crate::{FairQueue, RunControl};
+use crate::{FairQueue, Priority, RunControl};
 
 /// Bounds of the time after which a refused caller is told to try again.
 const RETRY: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(30);
@@ -20,6 +20,10 @@ pub type CallId = u64;
 pub trait Waiting {
     /// Whose turn it takes.
     fn tenant(&self) -> &TenantId;
+    /// How urgent it is.
+    fn priority(&self) -> Priority {
+        Priority::Normal
+    }
     /// Nobody waits for it any more: the caller has gone, or its deadline has passed.
     fn is_abandoned(&self, now: Instant) -> bool;
     /// Tells whoever may still listen that the deadline has passed.
@@ -96,8 +100,8 @@ impl<T: Waiting> Lobby<T> {
             // Calls that nobody waits for don't keep others out.
             state.sweep(Instant::now());
         }
-        let tenant = call.tenant().clone();
-        if state.queue.push(tenant, call).is_err() {
+        let (tenant, priority) = (call.tenant().clone(), call.priority());
+        if state.queue.push(tenant, priority, call).is_err() {
             let turns = (state.queue.len() / self.places.max(1) + 1) as u32;
             let retry_after = state.average_hold.saturating_mul(turns);
             return Err(Refused::Full(retry_after.clamp(*RETRY.start(), *RETRY.end())));

@@ -39,7 +39,17 @@ fn what_a_call_leaves_out_is_the_models_then_the_documented_default() {
     assert_eq!((sampling.temperature, sampling.top_k, sampling.top_p), (0.7, 40, 0.9));
     assert_eq!((sampling.repetition_penalty, sampling.min_p, sampling.seed), (1.2, 0.0, 99));
     assert_eq!((sampling.presence_penalty, sampling.frequency_penalty), (0.0, 0.0));
-    assert_eq!(options.max_tokens, 256);
+    assert_eq!((options.max_tokens, options.priority), (256, Priority::Normal));
+}
+
+#[test]
+fn priorities_are_those_with_a_name() {
+    for (number, expected) in
+        [(0, Priority::Normal), (1, Priority::Low), (2, Priority::Normal), (3, Priority::High)]
+    {
+        assert_eq!(convert(|config| config.priority = number).expect("it is one").priority, expected);
+    }
+    assert_eq!(field(convert(|config| config.priority = 4)), "generation.priority");
 }
 
 #[test]

@@ -6,10 +6,13 @@ use std::{
 };
 
 use atelier_core::TenantId;
-use atelier_inference::lobby::Waiting;
+use atelier_inference::{Priority, lobby::Waiting};
 use tokio::sync::mpsc;
 
-use super::{live::ROOM, shared::Shared};
+use super::{
+    live::{Progress, ROOM},
+    shared::Shared,
+};
 use crate::{
     TextError,
     detokenize::Detokenizer,
@@ -34,6 +37,8 @@ pub struct GenerationCall {
     pub writer: Box<dyn Writer>,
     /// Who is served in turn.
     pub tenant: TenantId,
+    /// How urgent the call is.
+    pub priority: Priority,
     /// When the caller gives up.
     pub deadline: Option<Instant>,
     /// When the call came in.
@@ -95,6 +100,8 @@ pub struct Finished {
     pub seed: u64,
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
+    /// Those of them whose KV rows were there already.
+    pub cached_tokens: usize,
     /// Tokens written, the one that ended the answer included.
     pub completion_tokens: usize,
     /// Where the time went.
@@ -132,6 +139,8 @@ pub(super) struct Admitted {
     pub(super) id: CallId,
     pub(super) call: GenerationCall,
     pub(super) events: mpsc::Sender<Result<Event, TextError>>,
+    /// How far it was when it gave up its slot, if it had one.
+    pub(super) progress: Option<Box<Progress>>,
 }
 
 impl Admitted {
@@ -154,6 +163,10 @@ impl Admitted {
 impl Waiting for Admitted {
     fn tenant(&self) -> &TenantId {
         &self.call.tenant
+    }
+
+    fn priority(&self) -> Priority {
+        self.call.priority
     }
 
     fn is_abandoned(&self, now: Instant) -> bool {

@@ -1,6 +1,8 @@
-//! A call that holds a slot.
+//! A call that holds a slot, and what is left of it when it gives up the slot to a more urgent one.
 
 use std::time::{Duration, Instant};
+
+use atelier_inference::Priority;
 
 use super::{
     call::{Admitted, Event, FinishReason, Finished, Timings},
@@ -18,16 +20,36 @@ pub(super) const ROOM: usize = 2;
 
 pub(super) struct Live {
     pub(super) admitted: Admitted,
-    sampler: Sampler,
+    progress: Box<Progress>,
     /// Tokens in the slot's KV rows.
     position: usize,
-    /// The token written last, which the next decode step takes in.
-    last: [u32; 1],
-    written: usize,
     /// Most tokens to write.
     limit: usize,
     /// When the call last had a prefill turn, or came; the smallest goes first.
     pub(super) turn: u64,
+    pub(super) seat: Seat,
+    held_since: Instant,
+}
+
+/// What a call's right to its slot is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Seat {
+    /// The priority that the call had risen to when it got the slot.
+    pub(super) priority: Priority,
+    /// Calls that went before it in the queue.
+    pub(super) waited: u64,
+    /// When that was, in admissions.
+    pub(super) since: u64,
+}
+
+/// How far a call is: all that is kept of it without a slot. With the rows of its prompt and answer computed anew, it
+/// goes on as if nothing had happened.
+pub(super) struct Progress {
+    sampler: Sampler,
+    /// Tokens written.
+    answer: Vec<u32>,
+    /// Tokens of the prompt whose rows were there when the call came.
+    cached: usize,
     slot_since: Instant,
     first_token: Option<Instant>,
     last_token: Instant,
@@ -41,22 +63,34 @@ pub(super) enum Outcome {
 }
 
 impl Live {
-    pub(super) fn new(admitted: Admitted, context_length: usize, turn: u64, now: Instant) -> Self {
+    /// A call in a slot that holds the rows of the first `cached` tokens of its prompt; it begins, or goes on from where
+    /// it was.
+    pub(super) fn new(
+        mut admitted: Admitted,
+        cached: usize,
+        context_length: usize,
+        seat: Seat,
+        now: Instant,
+    ) -> Self {
+        let progress = admitted.progress.take();
         let call = &admitted.call;
-        let sampler = Sampler::new(call.sampling.clone(), &call.prompt);
+        let progress = progress.unwrap_or_else(|| {
+            Box::new(Progress {
+                sampler: Sampler::new(call.sampling.clone(), &call.prompt),
+                answer: Vec::new(),
+                cached,
+                slot_since: now,
+                first_token: None,
+                last_token: now,
+            })
+        });
         let limit = call.max_tokens.min(context_length.saturating_sub(call.prompt.len())).max(1);
-        Self {
-            sampler,
-            position: 0,
-            last: [0],
-            written: 0,
-            limit,
-            turn,
-            slot_since: now,
-            first_token: None,
-            last_token: now,
-            admitted,
-        }
+        Self { progress, position: cached, limit, turn: seat.since, seat, held_since: now, admitted }
+    }
+
+    /// Gives up the slot; the call can wait for another one.
+    pub(super) fn park(self) -> Admitted {
+        Admitted { progress: Some(self.progress), ..self.admitted }
     }
 
     pub(super) fn position(&self) -> usize {
@@ -72,15 +106,21 @@ impl Live {
         self.admitted.events.capacity() >= ROOM
     }
 
-    /// What the slot takes in next: a chunk of the prompt, or the token written last. Chunks begin at multiples of their
-    /// size whatever else runs, so that a prompt is always computed in the same pieces.
+    /// What the slot takes in next: a chunk of the prompt, or a token of the answer. Chunks begin at multiples of their
+    /// size whatever else runs, so that a prompt is always computed in the same pieces. An answer is taken in as it was
+    /// written, token by token, also after the call has lost its slot: rows of wider runs may differ in their last bits.
+    /// Such rows share their run with those of other calls that decode.
     pub(super) fn next_tokens(&self, chunk: usize) -> &[u32] {
         let prompt = &self.admitted.call.prompt;
-        if self.is_prefilling() {
-            &prompt[self.position..prompt.len().min(self.position + chunk)]
-        } else {
-            &self.last
+        match self.position.checked_sub(prompt.len()) {
+            None => &prompt[self.position..prompt.len().min(self.position + chunk)],
+            Some(at) => &self.progress.answer[at..=at],
         }
+    }
+
+    /// Whether a token follows when the slot has taken in so many more: nothing of prompt and answer is left then.
+    pub(super) fn writes_after(&self, tokens: usize) -> bool {
+        self.position + tokens == self.admitted.call.prompt.len() + self.progress.answer.len()
     }
 
     /// The slot has taken in this many tokens.
@@ -91,7 +131,7 @@ impl Live {
     fn choose(&mut self, logits: &mut [f32], scratch: &mut Scratch) -> Result<u32, TextError> {
         let grammar = &mut self.admitted.call.grammar;
         grammar.as_mut().map_or(Ok(()), |grammar| grammar.mask(logits))?;
-        let token = self.sampler.sample(logits, scratch).ok_or(TextError::BrokenLogits)?;
+        let token = self.progress.sampler.sample(logits, scratch).ok_or(TextError::BrokenLogits)?;
         grammar.as_mut().map_or(Ok(()), |grammar| grammar.take(token))?;
         Ok(token)
     }
@@ -102,23 +142,23 @@ impl Live {
             Ok(token) => token,
             Err(error) => return Outcome::Fails(error),
         };
+        let progress = &mut *self.progress;
         let now = Instant::now();
-        if self.first_token.is_none() {
-            self.first_token = Some(now);
+        if progress.first_token.is_none() {
+            progress.first_token = Some(now);
             meters.first_token(now.saturating_duration_since(self.admitted.call.arrived));
         } else {
-            meters.further_token(now.saturating_duration_since(self.last_token));
+            meters.further_token(now.saturating_duration_since(progress.last_token));
         }
-        self.last_token = now;
-        self.last = [token];
-        self.written += 1;
+        progress.last_token = now;
+        progress.answer.push(token);
         let call = &mut self.admitted.call;
         if call.stop_tokens.contains(&token) {
             let passed = call.writer.finish();
             return Outcome::Ends(self.tell(passed).unwrap_or(FinishReason::StopToken));
         }
         let mut passed = call.writer.push(token);
-        let at_limit = self.written >= self.limit;
+        let at_limit = self.progress.answer.len() >= self.limit;
         let is_complete = call.grammar.as_ref().is_some_and(Grammar::is_complete);
         if (at_limit || is_complete) && passed.stopped.is_none() {
             let rest = call.writer.finish();
@@ -132,10 +172,14 @@ impl Live {
         }
     }
 
+    fn written(&self) -> usize {
+        self.progress.answer.len()
+    }
+
     /// Sends text; gives the reason if it ended at a stop sequence.
     fn tell(&self, passed: Passed) -> Option<FinishReason> {
         if !passed.text.is_empty() {
-            let delta = Event::Delta { text: passed.text, completion_tokens: self.written };
+            let delta = Event::Delta { text: passed.text, completion_tokens: self.written() };
             // There was room before the step and only this row fills it; a closed channel has nobody to tell.
             let _ = self.admitted.events.try_send(Ok(delta));
         }
@@ -144,22 +188,24 @@ impl Live {
 
     /// How long the call has held its slot.
     pub(super) fn held(&self) -> Duration {
-        self.slot_since.elapsed()
+        self.held_since.elapsed()
     }
 
     /// Tells the caller the end.
     pub(super) fn finish(self, reason: FinishReason) {
         let call = &self.admitted.call;
-        let first_token = self.first_token.unwrap_or(self.last_token);
+        let Progress { cached, slot_since, first_token, last_token, .. } = *self.progress;
+        let first_token = first_token.unwrap_or(last_token);
         let finished = Finished {
             reason,
             seed: call.sampling.seed,
             prompt_tokens: call.prompt.len(),
-            completion_tokens: self.written,
+            cached_tokens: cached,
+            completion_tokens: self.written(),
             timings: Timings {
-                queue: self.slot_since.saturating_duration_since(call.arrived),
-                prefill: first_token.saturating_duration_since(self.slot_since),
-                decode: self.last_token.saturating_duration_since(first_token),
+                queue: slot_since.saturating_duration_since(call.arrived),
+                prefill: first_token.saturating_duration_since(slot_since),
+                decode: last_token.saturating_duration_since(first_token),
                 total: call.arrived.elapsed(),
             },
         };

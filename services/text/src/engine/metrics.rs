@@ -9,7 +9,10 @@ pub(super) struct Meters {
     queue_depth: Gauge,
     queue_wait: Histogram,
     slots_in_use: Gauge,
+    preemptions: Counter,
     prompt_tokens: Counter,
+    prefix_hits: Counter,
+    cached_tokens: Counter,
     generated_tokens: Counter,
     time_to_first_token: Histogram,
     inter_token: Histogram,
@@ -23,7 +26,10 @@ impl Meters {
             queue_depth: gauge!("atelier_text_queue_depth", "model" => model.clone()),
             queue_wait: histogram!("atelier_text_queue_wait_seconds", "model" => model.clone()),
             slots_in_use: gauge!("atelier_text_slots_in_use", "model" => model.clone()),
+            preemptions: counter!("atelier_text_preemptions_total", "model" => model.clone()),
             prompt_tokens: counter!("atelier_text_prompt_tokens_total", "model" => model.clone()),
+            prefix_hits: counter!("atelier_text_prefix_cache_hits_total", "model" => model.clone()),
+            cached_tokens: counter!("atelier_text_prefix_cache_tokens_total", "model" => model.clone()),
             generated_tokens: counter!("atelier_text_generated_tokens_total", "model" => model.clone()),
             time_to_first_token: histogram!("atelier_text_time_to_first_token_seconds", "model" => model.clone()),
             inter_token: histogram!("atelier_text_inter_token_seconds", "model" => model.clone()),
@@ -35,9 +41,17 @@ impl Meters {
         self.queue_depth.set(calls as f64);
     }
 
-    pub(super) fn admitted(&self, waited: Duration, prompt_tokens: usize) {
+    /// A call got a slot that holds the rows of `cached_tokens` of its prompt's tokens.
+    pub(super) fn admitted(&self, waited: Duration, prompt_tokens: usize, cached_tokens: usize) {
         self.queue_wait.record(waited);
         self.prompt_tokens.increment(prompt_tokens as u64);
+        self.prefix_hits.increment(u64::from(cached_tokens > 0));
+        self.cached_tokens.increment(cached_tokens as u64);
+    }
+
+    /// A call gave up its slot to a more urgent one.
+    pub(super) fn preempted(&self) {
+        self.preemptions.increment(1);
     }
 
     pub(super) fn slots_in_use(&self, slots: usize) {

@@ -2,7 +2,12 @@
 //!
 //! Calls wait in a bounded queue that is fair between tenants, get a slot of the decoder's KV cache, take in their prompt
 //! in chunks and then write a token with every step. A call's tokens depend on nothing but itself: rows of a step don't
-//! see each other, prompts are always cut into the same chunks, and each call has its own random stream.
+//! see each other, prompts are always cut into the same chunks, and each call has its own random stream. Rows of a prompt
+//! that begins like an earlier one are taken from where they lie (`prefix`), in the same chunks.
+//!
+//! A call that waits takes the slot of a less urgent one of its tenant, or of one of low priority, where no slot is free.
+//! The one that loses its slot goes back to the front of the queue with what it has written, and later computes its rows
+//! again, from prompt and answer.
 //!
 //! Back-pressure: a caller that does not read its events makes its own call sit out steps and no other. A caller that
 //! drops its events gives up the call; a step that nobody waits for any more is stopped midway.
@@ -10,6 +15,7 @@
 mod call;
 mod live;
 mod metrics;
+mod prefix;
 mod scheduler;
 mod shared;
 
@@ -27,10 +33,12 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
 pub use self::call::{Event, Events, FinishReason, Finished, GenerationCall, Timings, Transcript, Writer};
+pub use self::prefix::PrefixCacheConfig;
 use self::{
     call::Admitted,
     live::ROOM,
     metrics::Meters,
+    prefix::PrefixCache,
     scheduler::{PrefillLimits, Scheduler},
     shared::Shared,
 };
@@ -48,11 +56,19 @@ pub struct EngineConfig {
     pub max_prefill_tokens_per_step: usize,
     /// Events kept for a caller that is slow to read; when they are full its call sits out. At least 2.
     pub event_buffer: usize,
+    /// Prompts that are kept for calls that begin alike.
+    pub prefix_cache: PrefixCacheConfig,
 }
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        Self { max_queue: 64, prefill_chunk: 128, max_prefill_tokens_per_step: 128, event_buffer: 32 }
+        Self {
+            max_queue: 64,
+            prefill_chunk: 128,
+            max_prefill_tokens_per_step: 128,
+            event_buffer: 32,
+            prefix_cache: PrefixCacheConfig::default(),
+        }
     }
 }
 
@@ -75,16 +91,22 @@ impl Drop for Handle {
 }
 
 impl Engine {
-    /// Starts the owner thread. `model` labels metrics and log lines.
+    /// Starts the owner thread. `model` labels metrics and log lines. The last slots of the decoder are those that
+    /// `config.prefix_cache` asks for; calls run in the others.
     ///
     /// # Errors
-    /// The operating system gives no thread.
+    /// No slot is left for calls, or the operating system gives no thread.
     pub fn start(model: &str, config: &EngineConfig, decoder: Box<dyn Decoder>) -> Result<Self, TextError> {
         let chunk = config.prefill_chunk.max(1);
         let limits = PrefillLimits { chunk, per_step: config.max_prefill_tokens_per_step.max(chunk) };
         let context_length = decoder.context_length();
-        let shared = Arc::new(Shared::new(config.max_queue, decoder.slots(), Meters::new(model)));
-        let scheduler = Scheduler::new(decoder, limits, model.into());
+        let calls = decoder.slots().saturating_sub(config.prefix_cache.slots);
+        if calls == 0 {
+            return Err(TextError::Configuration(format!("{model:?} needs at least one slot for calls")));
+        }
+        let cache = PrefixCache::new(&config.prefix_cache, calls, chunk);
+        let shared = Arc::new(Shared::new(config.max_queue, calls, Meters::new(model)));
+        let scheduler = Scheduler::new(decoder, limits, cache, model.into());
         let (alive, ended) = watch::channel(());
         let owned = Arc::clone(&shared);
         thread::Builder::new()
@@ -111,7 +133,7 @@ impl Engine {
     pub fn submit(&self, call: GenerationCall) -> Result<Events, TextError> {
         let id = self.0.next_id.fetch_add(1, Ordering::Relaxed);
         let (events, receiver) = mpsc::channel(self.0.event_buffer);
-        self.0.shared.submit(Admitted { id, call, events })?;
+        self.0.shared.submit(Admitted { id, call, events, progress: None })?;
         Ok(Events { id, receiver, shared: Arc::clone(&self.0.shared) })
     }
 
@@ -167,10 +189,14 @@ fn cycle(scheduler: &mut Scheduler, shared: &Shared) -> Cycle {
     }
     state.sweep(now);
     scheduler.reap(now);
-    while scheduler.has_free_slot()
-        && let Some(call) = state.queue.pop()
-    {
-        scheduler.admit(call, &shared.meters);
+    while let Some(next) = state.queue.pop_where(|call, priority| scheduler.has_room_for(call, priority)) {
+        if let Some((parked, waited)) = scheduler.make_room_for(&next) {
+            shared.meters.preempted();
+            // One more has gone before it: who loses its slot again and again rises until it keeps it.
+            let (tenant, priority) = (parked.call.tenant.clone(), parked.call.priority);
+            state.queue.push_front(tenant, priority, waited + 1, parked);
+        }
+        scheduler.admit(next, &shared.meters);
     }
     state.average_hold = scheduler.average_hold();
     state.places_in_use = scheduler.slots_in_use();
@@ -180,7 +206,7 @@ fn cycle(scheduler: &mut Scheduler, shared: &Shared) -> Cycle {
     drop(state);
 
     // Copying KV rows takes milliseconds: not under the lock that callers take.
-    scheduler.compact();
+    scheduler.arrange();
     let calls = scheduler.plan();
     if calls.is_empty() {
         return Cycle::Idle { until: queued.into_iter().chain(scheduler.next_deadline()).min() };

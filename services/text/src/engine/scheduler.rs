@@ -1,17 +1,19 @@
 //! Continuous batching: which tokens go into the next step, and what comes of it. No threads, no locks.
 
 use std::{
+    cmp::Reverse,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use atelier_inference::{Decoder, InferenceError, Row, RunControl};
+use atelier_inference::{Decoder, InferenceError, Next, Priority, Row, RunControl};
 
 use super::{
     call::{Admitted, CallId},
-    live::{Live, Outcome},
+    live::{Live, Outcome, Seat},
     metrics::Meters,
+    prefix::{PrefixCache, RowCopy},
 };
 use crate::{TextError, sampling::Scratch};
 
@@ -27,8 +29,11 @@ pub(super) struct PrefillLimits {
 pub(super) struct Scheduler {
     decoder: Box<dyn Decoder>,
     limits: PrefillLimits,
-    /// The call in each of the decoder's slots.
+    /// The call in each of the decoder's slots that calls have.
     slots: Vec<Option<Live>>,
+    cache: PrefixCache,
+    /// Copies that `arrange` makes, in order.
+    copies: Vec<RowCopy>,
     plan: Vec<Planned>,
     scratch: Scratch,
     /// Counts admissions and prefill turns, to order them.
@@ -44,17 +49,23 @@ struct Planned {
     slot: usize,
     /// How many of the call's next tokens it takes in.
     tokens: usize,
-    /// The prompt ends with it, or the call decodes: a token follows.
+    /// Prompt and answer end with it: a token follows.
     logits: bool,
 }
 
 impl Scheduler {
-    pub(super) fn new(decoder: Box<dyn Decoder>, limits: PrefillLimits, model: Arc<str>) -> Self {
-        let slots = (0..decoder.slots()).map(|_| None).collect();
+    pub(super) fn new(
+        decoder: Box<dyn Decoder>,
+        limits: PrefillLimits,
+        cache: PrefixCache,
+        model: Arc<str>,
+    ) -> Self {
         Self {
             decoder,
             limits,
-            slots,
+            slots: (0..cache.calls()).map(|_| None).collect(),
+            cache,
+            copies: Vec::new(),
             plan: Vec::new(),
             scratch: Scratch::default(),
             clock: 0,
@@ -63,8 +74,38 @@ impl Scheduler {
         }
     }
 
-    pub(super) fn has_free_slot(&self) -> bool {
-        self.slots.iter().any(Option::is_none)
+    fn free_slot(&self) -> Option<usize> {
+        self.slots.iter().position(Option::is_none)
+    }
+
+    /// A slot is free, or a less urgent call would give up its own to this one.
+    pub(super) fn has_room_for(&self, call: &Admitted, priority: Priority) -> bool {
+        self.free_slot().is_some() || self.weakest(call, priority).is_some()
+    }
+
+    /// The slot of the call that yields to this one: the least urgent, and of those the one that got its slot last. A call
+    /// yields to more urgent ones of its tenant, one of low priority to those of all.
+    fn weakest(&self, call: &Admitted, priority: Priority) -> Option<usize> {
+        let yields = |live: &Live| {
+            live.seat.priority < priority
+                && (live.seat.priority == Priority::Low || live.admitted.call.tenant == call.call.tenant)
+        };
+        let seats = self.slots.iter().enumerate();
+        let yielding =
+            seats.filter_map(|(slot, live)| Some((slot, live.as_ref().filter(|live| yields(live))?.seat)));
+        yielding.min_by_key(|(_, seat)| (seat.priority, Reverse(seat.since))).map(|(slot, _)| slot)
+    }
+
+    /// Frees a slot if there is none: gives the call that it is taken from, and how many calls had gone before it.
+    pub(super) fn make_room_for(&mut self, next: &Next<Admitted>) -> Option<(Admitted, u64)> {
+        if self.free_slot().is_some() {
+            return None;
+        }
+        let slot = self.weakest(&next.item, next.priority)?;
+        let live = self.slots[slot].take()?;
+        self.cache.leave(slot);
+        let waited = live.seat.waited;
+        Some((live.park(), waited))
     }
 
     pub(super) fn slots_in_use(&self) -> usize {
@@ -79,23 +120,32 @@ impl Scheduler {
         self.slots.iter().flatten()
     }
 
-    /// Gives a call the lowest free slot. Without one the call fails, which `has_free_slot` prevents.
-    pub(super) fn admit(&mut self, call: Admitted, meters: &Meters) {
+    /// Gives a call the lowest free slot, and what is there of its prompt. Without a free slot the call fails, which
+    /// `make_room_for` prevents. `arrange` must follow before the next step.
+    pub(super) fn admit(&mut self, next: Next<Admitted>, meters: &Meters) {
+        let Next { item: call, priority, waited } = next;
         let now = Instant::now();
-        let Some(free) = self.slots.iter_mut().find(|slot| slot.is_none()) else {
+        let Some(free) = self.free_slot() else {
             call.fail(TextError::TaskLost("the scheduler"));
             return;
         };
-        meters.admitted(now.saturating_duration_since(call.call.arrived), call.call.prompt.len());
+        let (copies, cached) = self.cache.begin(free, &call.call.tenant, &call.call.prompt);
+        self.copies.extend(copies);
+        if call.progress.is_none() {
+            let queued = now.saturating_duration_since(call.call.arrived);
+            meters.admitted(queued, call.call.prompt.len(), cached);
+        }
         self.clock += 1;
-        *free = Some(Live::new(call, self.decoder.context_length(), self.clock, now));
+        let seat = Seat { priority, waited, since: self.clock };
+        self.slots[free] = Some(Live::new(call, cached, self.decoder.context_length(), seat, now));
     }
 
     /// Frees the slots of calls whose callers have gone or whose deadline has passed.
     pub(super) fn reap(&mut self, now: Instant) {
-        for slot in &mut self.slots {
+        for (n, slot) in self.slots.iter_mut().enumerate() {
             let ends = |live: &mut Live| live.admitted.has_left() || live.admitted.is_late(now);
             if let Some(live) = slot.take_if(ends) {
+                self.cache.leave(n);
                 live.fail(TextError::DeadlineExceeded);
             }
         }
@@ -106,18 +156,19 @@ impl Scheduler {
         self.live().filter_map(|live| live.admitted.call.deadline).min()
     }
 
-    /// Moves calls from the highest slots into holes, so that the calls fill the first slots: the decoder runs a step
-    /// over a prefix of its slots, and a hole in it would cost as much as a call.
-    pub(super) fn compact(&mut self) {
+    /// Brings rows to where calls expect them, and moves calls from the highest slots into holes, so that the calls fill
+    /// the first slots: the decoder runs a step over a prefix of its slots, and a hole in it would cost as much as a call.
+    pub(super) fn arrange(&mut self) {
         while let Some(hole) = self.slots.iter().position(Option::is_none)
             && let Some(last) = self.slots.iter().rposition(Option::is_some)
             && hole < last
         {
             let tokens = self.slots[last].as_ref().map_or(0, Live::position);
-            if tokens > 0 {
-                self.decoder.copy(last, hole, tokens);
-            }
+            self.copies.extend(self.cache.shift(last, hole, tokens));
             self.slots.swap(hole, last);
+        }
+        for RowCopy { from, to, tokens } in self.copies.drain(..) {
+            self.decoder.copy(from, to, tokens);
         }
     }
 
@@ -130,7 +181,7 @@ impl Scheduler {
             match live {
                 Some(live) if !live.has_room() => {}
                 Some(live) if live.is_prefilling() => prefilling.push((live.turn, slot)),
-                Some(_) => self.plan.push(Planned { slot, tokens: 1, logits: true }),
+                Some(live) => self.plan.push(Planned { slot, tokens: 1, logits: live.writes_after(1) }),
                 None => {}
             }
         }
@@ -144,8 +195,7 @@ impl Scheduler {
                 budget -= tokens;
                 self.clock += 1;
                 live.turn = self.clock;
-                let logits = live.position() + tokens == live.admitted.call.prompt.len();
-                self.plan.push(Planned { slot, tokens, logits });
+                self.plan.push(Planned { slot, tokens, logits: live.writes_after(tokens) });
             }
         }
         self.plan.sort_unstable_by_key(|planned| planned.slot);
@@ -179,6 +229,7 @@ impl Scheduler {
                 tracing::error!(model = &*self.model, rows = self.plan.len(), %error, "a step failed");
                 for planned in std::mem::take(&mut self.plan) {
                     if let Some(live) = self.slots[planned.slot].take() {
+                        self.cache.forget(planned.slot);
                         live.fail(error.clone().into());
                     }
                 }
@@ -213,6 +264,7 @@ impl Scheduler {
         let slot = &mut self.slots[planned.slot];
         let Some(live) = slot else { return };
         live.advance(planned.tokens);
+        self.cache.grow(planned.slot, live.position());
         let Some(logits) = logits else { return };
         let outcome = live.write(logits, &mut self.scratch, meters);
         if matches!(outcome, Outcome::Continues) {
@@ -221,8 +273,14 @@ impl Scheduler {
         self.average_hold = (self.average_hold * 7 + live.held()) / 8;
         let Some(live) = slot.take() else { return };
         match outcome {
-            Outcome::Ends(reason) => live.finish(reason),
-            Outcome::Fails(error) => live.fail(error),
+            Outcome::Ends(reason) => {
+                self.cache.leave(planned.slot);
+                live.finish(reason);
+            }
+            Outcome::Fails(error) => {
+                self.cache.forget(planned.slot);
+                live.fail(error);
+            }
             Outcome::Continues => {}
         }
     }

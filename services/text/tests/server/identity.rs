@@ -1,10 +1,19 @@
 //! On the f32 model, what a call writes does not depend on who else is served.
 
-use crate::common::{Client, connect, model, start, user};
+use std::{net::SocketAddr, sync::OnceLock};
+
+use crate::common::{Client, connect, greedy, model, start, user};
 use atelier_proto::text::v1::{self as proto, stream_chat_response::Event};
 use futures::future::join_all;
+use tonic::Request;
 
-/// Sixteen calls of different lengths, settings and manners of reading.
+/// A service of the f32 model, with fewer slots than calls: slots are reused and calls are moved between them.
+async fn exact_client() -> Client {
+    static ADDRESS: OnceLock<SocketAddr> = OnceLock::new();
+    connect(*ADDRESS.get_or_init(|| start(vec![model("smollm2-135m-instruct-f32", 6)]))).await
+}
+
+/// Sixteen calls of different lengths, settings, priorities and manners of reading.
 fn calls() -> Vec<proto::ChatRequest> {
     let topics =
         ["the sea", "bread", "prime numbers", "Chinese tea", "the moon", "bicycles", "ants", "chess"];
@@ -24,6 +33,8 @@ fn calls() -> Vec<proto::ChatRequest> {
                 proto::GenerationConfig { temperature: Some(0.0), seed: Some(0), ..Default::default() };
             let mut generation = if n % 2 == 0 { greedy } else { sampled };
             generation.max_tokens = Some(8 + n as u32 * 5 % 23);
+            // Where all come at once, some lose their slots midway.
+            generation.priority = n as i32 % 3 + 1;
             proto::ChatRequest {
                 messages: user(&content),
                 generation: Some(generation),
@@ -58,8 +69,7 @@ async fn leave(mut client: Client, request: proto::ChatRequest, after: usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sixteen_mixed_calls_write_what_each_writes_alone() {
-    // Fewer slots than calls: slots are reused and calls are moved between them.
-    let client = connect(start(vec![model("smollm2-135m-instruct-f32", 6)])).await;
+    let client = exact_client().await;
     let mut alone = Vec::new();
     for request in calls() {
         alone.push(whole(client.clone(), request).await);
@@ -71,4 +81,34 @@ async fn sixteen_mixed_calls_write_what_each_writes_alone() {
     for (n, (alone, together)) in alone.iter().zip(&together).enumerate() {
         assert_eq!(alone, together, "call {n}");
     }
+}
+
+/// A tenant's question after a long preface: the answer, the prompt's tokens and how many of them were not run again.
+async fn ask(client: &mut Client, tenant: &str, question: &str) -> (String, u32, u32) {
+    let preface =
+        "The keeper of the lighthouse wrote down every ship that passed, and the weather. ".repeat(18);
+    let mut request = Request::new(proto::ChatRequest {
+        messages: user(&format!("{preface}{question}")),
+        generation: Some(greedy(24)),
+        ..Default::default()
+    });
+    request.metadata_mut().insert("atelier-tenant", tenant.parse().expect("the name is a value"));
+    let answer = client.chat(request).await.expect("it succeeds").into_inner();
+    let usage = answer.completion.expect("it ends").usage.expect("usage is reported");
+    (answer.message.expect("there is a message").content, usage.prompt_tokens, usage.cached_tokens)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shared_prefix_is_run_once_for_each_tenant_and_changes_no_answer() {
+    let mut client = exact_client().await;
+    let (what, who) = ("What did the keeper write down?", "Who wrote down every ship?");
+    let (_, tokens, cached) = ask(&mut client, "first", what).await;
+    assert!(tokens > 256 && cached == 0, "{cached} of {tokens}");
+    let (answer, tokens, cached) = ask(&mut client, "first", who).await;
+    assert!((256..tokens).contains(&cached), "{cached} of {tokens}");
+    // Another tenant learns nothing of it, not even by the time it takes.
+    assert_eq!(ask(&mut client, "second", who).await, (answer.clone(), tokens, 0));
+    let (again, _, cached) = ask(&mut client, "second", who).await;
+    assert_eq!(again, answer);
+    assert!((256..tokens).contains(&cached), "{cached} of {tokens}");
 }

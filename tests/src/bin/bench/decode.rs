@@ -1,4 +1,4 @@
-//! Decode through the text service against the bare loop.
+//! Decode through the text service against the bare loop, and what its prefix cache saves.
 
 use std::{
     collections::HashMap,
@@ -8,8 +8,8 @@ use std::{
 use anyhow::Context as _;
 use atelier_inference::{ModelStore, Runtime, SessionConfig, home, raw::RawLoop};
 use atelier_proto::text::v1::{
-    GenerationConfig, StreamGenerateRequest, TokenizeRequest, stream_generate_response::Event,
-    text_service_client::TextServiceClient,
+    GenerateRequest, GenerationConfig, StreamGenerateRequest, TokenizeRequest,
+    stream_generate_response::Event, text_service_client::TextServiceClient,
 };
 use atelier_tests::Running;
 use futures::future::try_join_all;
@@ -22,6 +22,8 @@ const PROMPT: &str =
     "The sea was calm that morning, and the keeper of the lighthouse wrote in his journal that ";
 const TOKENS: usize = 128;
 const CONTEXT: usize = 2048;
+/// Tokens of the prefix that two calls share.
+const PREFIX: usize = 1000;
 /// `<|endoftext|>` and `<|im_end|>`: made impossible, so that every stream has the same length.
 const END_TOKENS: [u32; 2] = [0, 2];
 
@@ -54,6 +56,16 @@ pub(crate) async fn run(onnx: &Runtime, rounds: usize, report: &mut Report) -> a
         let name = format!("decode, {streams} streams: text service vs raw loop, tokens/s");
         report.add(&name, turns, Goal::AtLeast(0.95));
     }
+    let mut turns = Vec::new();
+    for turn in 0..=rounds {
+        // A beginning that no call had before, then two calls that begin so.
+        let computed = prefill(&mut client, turn, "What").await?;
+        let cached = prefill(&mut client, turn, "Who").await?;
+        if turn > 0 {
+            turns.push((cached, computed));
+        }
+    }
+    report.add("prompt, 1,000 shared tokens from cache vs their prefill, ms", turns, Goal::AtMost(0.10));
     text.drain();
     text.ended().await?;
     Ok(Duration::from_secs_f64(1.0 / median(single)))
@@ -99,4 +111,19 @@ async fn service(client: &TextServiceClient<Channel>, streams: usize) -> anyhow:
     };
     let tokens: u32 = seen.iter().map(within).sum();
     Ok(f64::from(tokens) / (end - begin).as_secs_f64())
+}
+
+/// Milliseconds from the slot to the first token of a prompt: a beginning of about [`PREFIX`] tokens, then a word.
+async fn prefill(
+    client: &mut TextServiceClient<Channel>,
+    beginning: usize,
+    word: &str,
+) -> anyhow::Result<f64> {
+    // Each word is a token, the number at the start a few more.
+    let prompt = format!("{beginning} {} {word}", vec!["sea"; PREFIX].join(" "));
+    let generation = GenerationConfig { max_tokens: Some(1), ..Default::default() };
+    let request = GenerateRequest { model: String::new(), prompt, generation: Some(generation) };
+    let completion = client.generate(request).await?.into_inner().completion.context("no completion")?;
+    let time = completion.timings.and_then(|timings| timings.prefill).context("no timings")?;
+    Ok(Duration::try_from(time)?.as_secs_f64() * 1e3)
 }

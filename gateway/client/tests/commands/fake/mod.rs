@@ -131,7 +131,12 @@ fn completion(finish: FinishReason, written: u32) -> Completion {
         model: model(),
         finish_reason: finish.into(),
         seed: 7,
-        usage: Some(Usage { prompt_tokens: 3, completion_tokens: written, total_tokens: 3 + written }),
+        usage: Some(Usage {
+            prompt_tokens: 3,
+            completion_tokens: written,
+            total_tokens: 3 + written,
+            cached_tokens: 0,
+        }),
         timings: Some(Timings::default()),
         input_verdict: Some(verdict(Action::Allow, Stage::Input)),
         output_verdict: Some(verdict(output, Stage::Output)),

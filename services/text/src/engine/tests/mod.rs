@@ -1,5 +1,6 @@
 //! The engine over a decoder that computes nothing and checks everything.
 
+mod prefix;
 mod schedule;
 mod threads;
 
@@ -12,7 +13,7 @@ use std::{
 };
 
 use atelier_core::TenantId;
-use atelier_inference::{InferenceError, Logits, Row, RunControl};
+use atelier_inference::{InferenceError, Logits, Priority, Row, RunControl};
 
 use super::*;
 use crate::{
@@ -21,6 +22,8 @@ use crate::{
 };
 
 const VOCABULARY: usize = 50;
+/// Most prompt tokens of a call in a step, wherever answers are compared.
+const CHUNK: usize = 8;
 /// Ends an answer.
 const END: u32 = 7;
 
@@ -29,7 +32,10 @@ type Before = dyn Fn(usize, &RunControl) -> Result<(), InferenceError> + Send + 
 /// What a step costs and does, as a test wants it.
 #[derive(Clone)]
 struct Behaviour {
+    /// Slots of calls.
     slots: usize,
+    /// Slots that only keep prompts.
+    keep: usize,
     context_length: usize,
     /// Prompt tokens that a step may have at most.
     budget: usize,
@@ -40,25 +46,39 @@ struct Behaviour {
 
 impl Behaviour {
     fn new(slots: usize) -> Self {
-        Self { slots, context_length: 64, budget: 16, before: Arc::new(|_, _| Ok(())), steps: Arc::default() }
+        Self {
+            slots,
+            keep: PrefixCacheConfig::default().slots,
+            context_length: 64,
+            budget: 16,
+            before: Arc::new(|_, _| Ok(())),
+            steps: Arc::default(),
+        }
     }
 }
 
-/// Keeps each slot's tokens in place of KV rows; its logits are a hash of them, so that any mix-up changes the text.
+/// What stands for a KV row: the token, and how many were taken in with it. A real row's last bits may depend on both.
+type KvRow = (u32, usize);
+
+fn taken_in(tokens: &[u32]) -> impl Iterator<Item = KvRow> {
+    tokens.iter().map(|&token| (token, tokens.len()))
+}
+
+/// Its logits are a hash of the slot's rows, so that any mix-up changes the text, and any other cut of the prompt.
 struct FakeDecoder {
     behaviour: Behaviour,
-    kv: Vec<Vec<u32>>,
+    kv: Vec<Vec<KvRow>>,
 }
 
 impl FakeDecoder {
     fn new(behaviour: Behaviour) -> Box<Self> {
-        Box::new(Self { kv: vec![Vec::new(); behaviour.slots], behaviour })
+        Box::new(Self { kv: vec![Vec::new(); behaviour.slots + behaviour.keep], behaviour })
     }
 }
 
 impl Decoder for FakeDecoder {
     fn slots(&self) -> usize {
-        self.behaviour.slots
+        self.kv.len()
     }
 
     fn context_length(&self) -> usize {
@@ -82,7 +102,7 @@ impl Decoder for FakeDecoder {
             let kv = &mut self.kv[row.slot];
             assert!(row.position <= kv.len(), "rows are missing below the position");
             kv.truncate(row.position);
-            kv.extend_from_slice(row.tokens);
+            kv.extend(taken_in(row.tokens));
             assert!(kv.len() < self.behaviour.context_length, "the context is overrun");
             if row.logits {
                 values.extend(logits(kv));
@@ -93,14 +113,12 @@ impl Decoder for FakeDecoder {
 
     fn copy(&mut self, from: usize, to: usize, tokens: usize) {
         self.kv[to] = self.kv[from][..tokens].to_vec();
-        // What is left behind must never be read again.
-        self.kv[from].clear();
     }
 }
 
-fn logits(tokens: &[u32]) -> impl Iterator<Item = f32> {
-    let hash = tokens.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &token| {
-        (hash ^ u64::from(token)).wrapping_mul(0x0100_0000_01b3).rotate_left(13)
+fn logits(kv: &[KvRow]) -> impl Iterator<Item = f32> {
+    let hash = kv.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &(token, width)| {
+        (hash ^ u64::from(token) ^ (width as u64) << 32).wrapping_mul(0x0100_0000_01b3).rotate_left(13)
     });
     (0..VOCABULARY as u64).map(move |token| {
         let mixed = (hash ^ token.wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xff51_afd7_ed55_8ccd);
@@ -121,19 +139,19 @@ impl Writer for Spell {
     }
 }
 
-/// What a call writes if it has the decoder to itself and its tokens are taken in one by one.
+/// What a call writes if it has the decoder to itself, and how many tokens.
 fn alone(prompt: &[u32], sampling: &Sampling, max_tokens: usize, context_length: usize) -> (String, usize) {
     let (mut sampler, mut scratch) = (Sampler::new(sampling.clone(), prompt), Scratch::default());
-    let (mut tokens, mut text) = (prompt.to_vec(), String::new());
+    let (mut kv, mut text) = (prompt.chunks(CHUNK).flat_map(taken_in).collect::<Vec<_>>(), String::new());
     for written in 1..=max_tokens.min(context_length - prompt.len()) {
-        let token = sampler.sample(&mut logits(&tokens).collect::<Vec<_>>(), &mut scratch).expect("a token");
+        let token = sampler.sample(&mut logits(&kv).collect::<Vec<_>>(), &mut scratch).expect("a token");
         if token == END {
             return (text, written);
         }
         text += &format!("{token} ");
-        tokens.push(token);
+        kv.extend(taken_in(&[token]));
     }
-    let written = tokens.len() - prompt.len();
+    let written = kv.len() - prompt.len();
     (text, written)
 }
 
@@ -146,6 +164,7 @@ fn call(prompt: Vec<u32>, seed: u64, max_tokens: usize) -> GenerationCall {
         grammar: None,
         writer: Box::new(Spell),
         tenant: TenantId::default_tenant(),
+        priority: Priority::Normal,
         deadline: None,
         arrived: Instant::now(),
     }

@@ -5,19 +5,29 @@ use proptest::prelude::*;
 use super::*;
 use crate::engine::call::Admitted;
 
-const CHUNK: usize = 8;
-
 #[derive(Clone, Debug)]
 enum Act {
-    Submit { tenant: u8, prompt: usize, max_tokens: usize, reads: bool },
+    Submit { tenant: u8, priority: Priority, prompt: Prompt, max_tokens: usize, reads: bool },
     Leave(prop::sample::Index),
     Read(prop::sample::Index, usize),
     Turn,
 }
 
+/// As many tokens that all prompts begin with, then as many of its own.
+type Prompt = (usize, usize);
+
 fn acts() -> impl Strategy<Value = Vec<Act>> {
-    let submit = (0_u8..3, 1_usize..60, 1_usize..20, any::<bool>())
-        .prop_map(|(tenant, prompt, max_tokens, reads)| Act::Submit { tenant, prompt, max_tokens, reads });
+    let prompt = prop_oneof![(Just(0), 1_usize..60), (1_usize..40, 0_usize..20)];
+    let priority = prop::sample::select(vec![Priority::Low, Priority::Normal, Priority::High]);
+    let submit = (0_u8..3, priority, prompt, 1_usize..20, any::<bool>()).prop_map(
+        |(tenant, priority, prompt, max_tokens, reads)| Act::Submit {
+            tenant,
+            priority,
+            prompt,
+            max_tokens,
+            reads,
+        },
+    );
     let act = prop_oneof![
         2 => submit,
         1 => any::<prop::sample::Index>().prop_map(Act::Leave),
@@ -67,20 +77,36 @@ impl Bench {
         let limits = PrefillLimits { chunk: CHUNK, per_step: behaviour.budget };
         let shared = Arc::new(Shared::new(max_queue, behaviour.slots, Meters::new("fake")));
         let context_length = behaviour.context_length;
-        let scheduler = Scheduler::new(FakeDecoder::new(behaviour), limits, "fake".into());
+        let config = PrefixCacheConfig { slots: behaviour.keep, ..PrefixCacheConfig::default() };
+        let cache = PrefixCache::new(&config, behaviour.slots, CHUNK);
+        let scheduler = Scheduler::new(FakeDecoder::new(behaviour), limits, cache, "fake".into());
         Self { scheduler, shared, callers: Vec::new(), context_length }
     }
 
+    /// Submits a call of normal priority.
+    fn submit(&mut self, tenant: u8, prompt: Prompt, max_tokens: usize, reads: bool) {
+        assert!(self.submit_at(Priority::Normal, tenant, prompt, max_tokens, reads), "the queue is full");
+    }
+
     /// Submits a call; whether it was taken.
-    fn submit(&mut self, tenant: u8, prompt: usize, max_tokens: usize, reads: bool) -> bool {
+    fn submit_at(
+        &mut self,
+        priority: Priority,
+        tenant: u8,
+        (shared, own): Prompt,
+        max_tokens: usize,
+        reads: bool,
+    ) -> bool {
         let id = self.callers.len() as u64;
-        let prompt: Vec<u32> =
-            (0..prompt as u32).map(|n| (n * 31 + id as u32 * 17) % VOCABULARY as u32).collect();
+        let shared = (0..shared as u32).map(|n| n * 29);
+        let own = (0..own as u32).map(|n| n * 31 + id as u32 * 17);
+        let prompt: Vec<u32> = shared.chain(own).map(|token| token % VOCABULARY as u32).collect();
         let mut call = call(prompt, id, max_tokens);
         call.tenant = TenantId::new(&format!("t{tenant}")).expect("the name is valid");
+        call.priority = priority;
         let expected = alone(&call.prompt, &call.sampling, max_tokens, self.context_length);
         let (events, receiver) = mpsc::channel(4);
-        let taken = self.shared.submit(Admitted { id, call, events });
+        let taken = self.shared.submit(Admitted { id, call, events, progress: None });
         match taken {
             Ok(()) => {
                 let events = Some(Events { id, receiver, shared: Arc::clone(&self.shared) });
@@ -114,15 +140,15 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_call_ends_once_and_writes_what_it_writes_alone(acts in acts(), slots in 1_usize..5, budget in 8_usize..20) {
-        let behaviour = Behaviour { budget, ..Behaviour::new(slots) };
+    fn every_call_ends_once_and_writes_what_it_writes_alone(acts in acts(), slots in 1_usize..5, keep in 0_usize..4, budget in 8_usize..20) {
+        let behaviour = Behaviour { budget, keep, ..Behaviour::new(slots) };
         let mut bench = Bench::new(behaviour, 4);
         let mut left = Vec::new();
         for act in acts {
             match act {
-                Act::Submit { tenant, prompt, max_tokens, reads } => {
+                Act::Submit { tenant, priority, prompt, max_tokens, reads } => {
                     let waiting = bench.shared.lock().queue.len();
-                    let taken = bench.submit(tenant, prompt, max_tokens, reads);
+                    let taken = bench.submit_at(priority, tenant, prompt, max_tokens, reads);
                     prop_assert!(taken || waiting == 4);
                 }
                 Act::Leave(pick) => if let Some(at) = index(pick, &bench.callers) {
@@ -149,6 +175,8 @@ proptest! {
             prop_assert_eq!(&caller.text, &caller.expected.0);
             let Some(Ok(finished)) = &caller.end else { panic!("call {at} has no end") };
             prop_assert_eq!(finished.completion_tokens, caller.expected.1);
+            prop_assert!(finished.cached_tokens % CHUNK == 0 && finished.cached_tokens < finished.prompt_tokens);
+            prop_assert!(keep > 0 || finished.cached_tokens == 0);
         }
     }
 
@@ -161,7 +189,7 @@ proptest! {
         };
         let mut bench = Bench::new(Behaviour { before: Arc::new(before), ..Behaviour::new(2) }, 16);
         for n in 0..10 {
-            bench.submit(n % 3, 3 + usize::from(n) * 5, 9, true);
+            bench.submit(n % 3, (usize::from(n) * 4, 3 + usize::from(n)), 9, true);
         }
         bench.settle();
         for caller in &bench.callers {
@@ -181,9 +209,9 @@ fn nobody_starves() {
     // A tenant with many long calls, and another with one short call behind them.
     let mut bench = Bench::new(Behaviour { budget: 8, ..Behaviour::new(2) }, 64);
     for _ in 0..20 {
-        bench.submit(0, 40, 20, true);
+        bench.submit(0, (0, 40), 20, true);
     }
-    bench.submit(1, 4, 3, true);
+    bench.submit(1, (0, 4), 3, true);
     for _ in 0..60 {
         cycle(&mut bench.scheduler, &bench.shared);
         bench.callers.iter_mut().for_each(|caller| caller.read(usize::MAX));
@@ -196,8 +224,8 @@ fn nobody_starves() {
 #[test]
 fn prefilling_calls_take_turns() {
     let mut bench = Bench::new(Behaviour { budget: 8, ..Behaviour::new(2) }, 64);
-    bench.submit(0, 60, 1, true);
-    bench.submit(0, 9, 1, true);
+    bench.submit(0, (0, 60), 1, true);
+    bench.submit(0, (0, 9), 1, true);
     let turns = |bench: &mut Bench, at: usize| {
         for turn in 0.. {
             bench.callers[at].read(usize::MAX);
@@ -218,7 +246,7 @@ fn a_slow_reader_sits_out_and_loses_nothing() {
     // Seeds whose answers are long; picked by looking.
     let mut long = None;
     for n in 0..4 {
-        bench.submit(0, 5 + n, 30, false);
+        bench.submit(0, (0, 5 + n), 30, false);
         if bench.callers[n].expected.1 >= 8 && long.is_none() {
             long = Some(n);
         }
@@ -246,11 +274,154 @@ fn a_slow_reader_sits_out_and_loses_nothing() {
 #[test]
 fn a_call_that_left_is_gone_before_the_next_step() {
     let mut bench = Bench::new(Behaviour::new(2), 4);
-    bench.submit(0, 30, 30, true);
-    bench.submit(0, 30, 30, true);
+    bench.submit(0, (0, 30), 30, true);
+    bench.submit(0, (0, 30), 30, true);
     cycle(&mut bench.scheduler, &bench.shared);
     assert_eq!(bench.scheduler.slots_in_use(), 2);
     bench.callers[0].events = None;
     cycle(&mut bench.scheduler, &bench.shared);
     assert_eq!(bench.scheduler.slots_in_use(), 1);
+}
+
+/// Tokens that each call, in the order of arrival, did not run again.
+fn cached(bench: &Bench) -> Vec<usize> {
+    let ended = |caller: &Caller| match &caller.end {
+        Some(Ok(finished)) => finished.cached_tokens,
+        other => panic!("no end but {other:?}"),
+    };
+    bench.callers.iter().map(ended).collect()
+}
+
+#[test]
+fn a_prompt_that_begins_like_an_earlier_one_is_run_from_where_they_part() {
+    let mut bench = Bench::new(Behaviour { budget: CHUNK, ..Behaviour::new(1) }, 8);
+    bench.submit(0, (40, 5), 3, true);
+    let whole = bench.settle();
+    bench.submit(0, (40, 6), 3, true);
+    let rest = bench.settle();
+    assert_eq!(cached(&bench), [0, 40]);
+    assert!(rest + 5 <= whole, "{rest} turns of {whole}: five chunks are not run again");
+    // The same prompt once more, whose last token is run for its logits; and one of another tenant, as if it were new.
+    bench.submit(0, (40, 0), 3, true);
+    bench.submit(1, (40, 6), 3, true);
+    bench.settle();
+    assert_eq!(cached(&bench), [0, 40, 32, 0]);
+    for caller in &bench.callers {
+        assert_eq!(caller.text, caller.expected.0);
+    }
+}
+
+#[test]
+fn a_running_call_lends_what_it_has_taken_in() {
+    let mut bench = Bench::new(Behaviour { budget: CHUNK, ..Behaviour::new(2) }, 8);
+    bench.submit(0, (40, 9), 1, true);
+    for _ in 0..3 {
+        cycle(&mut bench.scheduler, &bench.shared);
+    }
+    bench.submit(0, (40, 7), 1, true);
+    bench.settle();
+    assert_eq!(cached(&bench), [0, 24]);
+}
+
+#[test]
+fn a_failed_step_leaves_nothing_to_take_over() {
+    let before = |step: usize, _: &RunControl| match step {
+        3 => Err(InferenceError::InvalidRun("as the test wants it".into())),
+        _ => Ok(()),
+    };
+    let mut bench = Bench::new(Behaviour { budget: CHUNK, before: Arc::new(before), ..Behaviour::new(1) }, 8);
+    bench.submit(0, (40, 9), 1, true);
+    bench.settle();
+    assert!(matches!(bench.callers[0].end, Some(Err(TextError::Inference(_)))));
+    bench.submit(0, (40, 9), 1, true);
+    bench.settle();
+    let Some(Ok(finished)) = &bench.callers[1].end else { panic!("it ends well") };
+    assert_eq!(finished.cached_tokens, 0);
+}
+
+/// Turns until a call has ended, with everyone reading.
+fn until_end(bench: &mut Bench, at: usize) {
+    for _ in 0..1000 {
+        bench.callers.iter_mut().for_each(|caller| caller.read(usize::MAX));
+        if bench.callers[at].end.is_some() {
+            return;
+        }
+        cycle(&mut bench.scheduler, &bench.shared);
+    }
+    panic!("call {at} does not end");
+}
+
+/// A call whose answer has at least so many tokens, which have begun to come.
+fn begin_long(bench: &mut Bench, priority: Priority, tokens: usize) -> usize {
+    loop {
+        let at = bench.callers.len();
+        bench.submit_at(priority, 0, (20, 5), 30, true);
+        if bench.callers[at].expected.1 < tokens {
+            until_end(bench, at);
+            continue;
+        }
+        for _ in 0..3 + tokens / 2 {
+            cycle(&mut bench.scheduler, &bench.shared);
+            bench.callers[at].read(usize::MAX);
+        }
+        assert!(!bench.callers[at].text.is_empty() && bench.callers[at].end.is_none());
+        return at;
+    }
+}
+
+#[test]
+fn a_call_gives_up_its_slot_to_an_urgent_one_and_goes_on_as_if_nothing_had_happened() {
+    // With its prompt kept, and without.
+    for keep in [2, 0] {
+        let mut bench = Bench::new(Behaviour { keep, ..Behaviour::new(1) }, 8);
+        let long = begin_long(&mut bench, Priority::Low, 8);
+        // Not to its equal.
+        bench.submit_at(Priority::Low, 1, (0, 9), 2, true);
+        cycle(&mut bench.scheduler, &bench.shared);
+        assert_eq!(bench.shared.lock().queue.len(), 1);
+        bench.submit_at(Priority::Normal, 1, (0, 9), 2, true);
+        until_end(&mut bench, long + 2);
+        assert!(bench.callers[long].end.is_none(), "it waits");
+        bench.settle();
+        for caller in &bench.callers {
+            assert_eq!(caller.text, caller.expected.0);
+            assert!(
+                matches!(&caller.end, Some(Ok(finished)) if finished.completion_tokens == caller.expected.1)
+            );
+        }
+    }
+}
+
+#[test]
+fn a_call_of_another_tenant_is_no_reason_to_give_up_a_slot_but_for_low_ones() {
+    let mut bench = Bench::new(Behaviour::new(1), 8);
+    let long = begin_long(&mut bench, Priority::Normal, 8);
+    bench.submit_at(Priority::High, 1, (0, 9), 2, true);
+    until_end(&mut bench, long);
+    assert!(bench.callers[long + 1].end.is_none());
+    let long = begin_long(&mut bench, Priority::Normal, 8);
+    bench.submit_at(Priority::High, 0, (0, 9), 2, true);
+    until_end(&mut bench, long + 1);
+    assert!(bench.callers[long].end.is_none());
+}
+
+#[test]
+fn a_low_call_ends_though_others_keep_coming() {
+    let mut bench = Bench::new(Behaviour::new(1), 8);
+    let long = begin_long(&mut bench, Priority::Low, 8);
+    for n in 0.. {
+        assert!(n < 10 * atelier_inference::PATIENCE, "it starves");
+        if bench.callers[long].end.is_some() {
+            break;
+        }
+        let at = bench.callers.len();
+        bench.submit(1, (0, 9), 2, true);
+        until_end(&mut bench, at);
+        // It gets its slot back, and no time to do more than a little of what it had done.
+        for _ in 0..2 {
+            cycle(&mut bench.scheduler, &bench.shared);
+            bench.callers[long].read(usize::MAX);
+        }
+    }
+    assert_eq!(bench.callers[long].text, bench.callers[long].expected.0);
 }

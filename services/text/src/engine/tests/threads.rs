@@ -47,7 +47,7 @@ async fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
 #[tokio::test]
 async fn sixty_calls_at_once_write_what_they_write_alone() {
     let config = EngineConfig {
-        prefill_chunk: 8,
+        prefill_chunk: CHUNK,
         max_prefill_tokens_per_step: 16,
         event_buffer: 2,
         ..EngineConfig::default()
