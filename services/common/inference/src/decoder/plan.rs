@@ -74,10 +74,18 @@ pub(super) fn plan(rows: &[Row<'_>], idle_rows: bool) -> Vec<Run> {
     runs
 }
 
-/// Where each row of logits stands when the runs write theirs one after another.
-pub(super) fn order(rows: &[Row<'_>], runs: &[Run]) -> Vec<usize> {
-    let written: Vec<usize> =
-        runs.iter().flat_map(|run| &run.rows).copied().filter(|&n| rows[n].logits).collect();
+/// Groups the rows of a step into runs whose rows hold equally many tokens and take in equally many. The rows of a run
+/// are in the order of their slots, so that slots that go on together make the same run again.
+pub(super) fn alike(rows: &[Row<'_>]) -> Vec<Vec<usize>> {
+    let key = |&n: &usize| (rows[n].position, rows[n].tokens.len());
+    let mut sorted: Vec<usize> = (0..rows.len()).collect();
+    sorted.sort_unstable_by_key(|n| (key(n), rows[*n].slot));
+    sorted.chunk_by(|one, other| key(one) == key(other)).map(<[usize]>::to_vec).collect()
+}
+
+/// Where each row of logits stands when the runs write theirs one after another; `run` gives the rows in that order.
+pub(super) fn order(rows: &[Row<'_>], run: impl Iterator<Item = usize>) -> Vec<usize> {
+    let written: Vec<usize> = run.filter(|&n| rows[n].logits).collect();
     let mut order: Vec<usize> = (0..written.len()).collect();
     // `written` lists rows by place; sorting the places by row gives the place of each row that asked.
     order.sort_unstable_by_key(|&place| written[place]);
@@ -87,6 +95,10 @@ pub(super) fn order(rows: &[Row<'_>], runs: &[Run]) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn order_of(rows: &[Row<'_>], runs: &[Run]) -> Vec<usize> {
+        order(rows, runs.iter().flat_map(|run| &run.rows).copied())
+    }
 
     fn row(slot: usize, tokens: &[u32], logits: bool) -> Row<'_> {
         Row { slot, tokens, position: 0, logits }
@@ -104,7 +116,7 @@ mod tests {
                 Run { slots: 2..3, width: 2, rows: vec![3] },
             ]
         );
-        assert_eq!(order(&rows, &runs), [0, 1, 2]);
+        assert_eq!(order_of(&rows, &runs), [0, 1, 2]);
     }
 
     #[test]
@@ -112,7 +124,7 @@ mod tests {
         // The prefilling row comes first in the step and last in the runs.
         let rows = [row(5, &[1, 2], true), row(0, &[1], true), row(7, &[1], false), row(1, &[1], true)];
         let runs = plan(&rows, true);
-        assert_eq!(order(&rows, &runs), [2, 0, 1]);
+        assert_eq!(order_of(&rows, &runs), [2, 0, 1]);
     }
 
     #[test]
@@ -121,6 +133,15 @@ mod tests {
         let slots = |idle_rows| plan(&rows, idle_rows).into_iter().map(|run| run.slots).collect::<Vec<_>>();
         assert_eq!(slots(true), [0..4, 7..8]);
         assert_eq!(slots(false), [0..1, 3..4, 7..8]);
+    }
+
+    #[test]
+    fn rows_alike_share_a_run() {
+        let at = |slot, tokens, position| Row { position, ..row(slot, tokens, true) };
+        let rows = [at(4, &[1], 9), at(0, &[1], 9), at(1, &[1, 2], 9), at(3, &[1], 0), at(2, &[3, 4], 9)];
+        let runs = alike(&rows);
+        assert_eq!(runs, [vec![3], vec![1, 0], vec![2, 4]]);
+        assert_eq!(order(&rows, runs.into_iter().flatten()), [2, 1, 3, 0, 4]);
     }
 
     #[test]

@@ -1,0 +1,114 @@
+//! Keys and values of the tokens that each slot holds.
+
+use super::graph::Plane;
+
+/// For each slot and plane `[tokens, heads, head_size]`: tokens outermost, so that a slot grows with what it holds.
+#[derive(Debug)]
+pub(super) struct SlotRows<T> {
+    slots: Vec<Vec<Vec<T>>>,
+}
+
+impl<T: Copy> SlotRows<T> {
+    pub(super) fn new(slots: usize, planes: usize) -> Self {
+        Self { slots: (0..slots).map(|_| (0..planes).map(|_| Vec::new()).collect()).collect() }
+    }
+
+    /// The first tokens of these slots, as a run takes them: `[slots, heads, tokens, head_size]`.
+    pub(super) fn gather(&self, plane: usize, sizes: &Plane, slots: &[usize], tokens: usize) -> Vec<T> {
+        let mut values = Vec::with_capacity(slots.len() * tokens * sizes.row());
+        for &slot in slots {
+            let rows = &self.slots[slot][plane][..tokens * sizes.row()];
+            for head in 0..sizes.heads {
+                for row in rows.chunks_exact(sizes.row()) {
+                    values.extend_from_slice(&row[head * sizes.head_size..][..sizes.head_size]);
+                }
+            }
+        }
+        values
+    }
+
+    /// Keeps what a run has added after the first `kept` tokens of these slots; `values` is
+    /// `[slots, heads, tokens, head_size]`.
+    pub(super) fn extend(&mut self, plane: usize, sizes: &Plane, slots: &[usize], kept: usize, values: &[T]) {
+        let tokens = values.len() / (slots.len() * sizes.row());
+        for (&slot, values) in slots.iter().zip(values.chunks_exact(tokens * sizes.row())) {
+            let rows = &mut self.slots[slot][plane];
+            rows.truncate(kept * sizes.row());
+            for token in kept..tokens {
+                for head in 0..sizes.heads {
+                    let row = (head * tokens + token) * sizes.head_size;
+                    rows.extend_from_slice(&values[row..][..sizes.head_size]);
+                }
+            }
+        }
+    }
+
+    /// Tokens of which this plane of the slot has rows.
+    pub(super) fn tokens(&self, plane: usize, sizes: &Plane, slot: usize) -> usize {
+        self.slots[slot][plane].len() / sizes.row()
+    }
+
+    /// Replaces a slot's rows by the first `tokens` of another's.
+    pub(super) fn copy(&mut self, sizes: &[Plane], from: usize, to: usize, tokens: usize) {
+        if from == to {
+            return;
+        }
+        for (plane, sizes) in sizes.iter().enumerate() {
+            let mut rows = std::mem::take(&mut self.slots[to][plane]);
+            rows.clear();
+            rows.extend_from_slice(&self.slots[from][plane][..tokens * sizes.row()]);
+            self.slots[to][plane] = rows;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sizes() -> [Plane; 1] {
+        [Plane { past: String::new(), present: String::new(), heads: 2, head_size: 3 }]
+    }
+
+    /// `[slots, heads, tokens, head_size]`, each element telling where it belongs.
+    fn present(slots: &[usize], tokens: usize) -> Vec<usize> {
+        let sizes = &sizes()[0];
+        let mut values = Vec::new();
+        for slot in slots {
+            for head in 0..sizes.heads {
+                for token in 0..tokens {
+                    values.extend((0..sizes.head_size).map(|n| slot * 1000 + head * 100 + token * 10 + n));
+                }
+            }
+        }
+        values
+    }
+
+    #[test]
+    fn what_runs_add_comes_back_in_any_company() {
+        let sizes = sizes();
+        let mut rows = SlotRows::new(3, 1);
+        rows.extend(0, &sizes[0], &[2, 0], 0, &present(&[2, 0], 4));
+        rows.extend(0, &sizes[0], &[1], 0, &present(&[1], 2));
+        rows.extend(0, &sizes[0], &[1], 2, &present(&[1], 5));
+        assert_eq!(rows.gather(0, &sizes[0], &[0, 1, 2], 4), present(&[0, 1, 2], 4));
+        assert_eq!(rows.gather(0, &sizes[0], &[1], 5), present(&[1], 5));
+        assert!(rows.gather(0, &sizes[0], &[1], 0).is_empty());
+        // Tokens above the kept ones are forgotten.
+        rows.extend(0, &sizes[0], &[1], 1, &present(&[1], 3));
+        assert_eq!(rows.tokens(0, &sizes[0], 1), 3);
+        assert_eq!(rows.gather(0, &sizes[0], &[1], 3), present(&[1], 3));
+    }
+
+    #[test]
+    fn copying_takes_the_first_tokens() {
+        let sizes = sizes();
+        let mut rows = SlotRows::new(2, 1);
+        rows.extend(0, &sizes[0], &[0], 0, &present(&[0], 4));
+        rows.extend(0, &sizes[0], &[1], 0, &present(&[1], 6));
+        rows.copy(&sizes, 0, 1, 3);
+        assert_eq!(rows.tokens(0, &sizes[0], 1), 3);
+        assert_eq!(rows.gather(0, &sizes[0], &[1], 3), present(&[0], 3));
+        assert_eq!(rows.gather(0, &sizes[0], &[0], 4), present(&[0], 4));
+    }
+}
