@@ -3,5 +3,6 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "tests fail by panicking, their helpers too")]
 
 mod common;
+mod hub;
 mod identity;
 mod service;
