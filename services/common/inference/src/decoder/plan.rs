@@ -74,13 +74,15 @@ pub(super) fn plan(rows: &[Row<'_>], idle_rows: bool) -> Vec<Run> {
     runs
 }
 
-/// Groups the rows of a step into runs whose rows hold equally many tokens and take in equally many. The rows of a run
-/// are in the order of their slots, so that slots that go on together make the same run again.
+/// Groups the rows of a step into runs that need no padding: decoding rows that hold equally many tokens together,
+/// prefilling rows one by one. The rows of a run are in the order of their slots, so that slots that go on together
+/// make the same run again.
 pub(super) fn alike(rows: &[Row<'_>]) -> Vec<Vec<usize>> {
     let key = |&n: &usize| (rows[n].position, rows[n].tokens.len());
     let mut sorted: Vec<usize> = (0..rows.len()).collect();
     sorted.sort_unstable_by_key(|n| (key(n), rows[*n].slot));
-    sorted.chunk_by(|one, other| key(one) == key(other)).map(<[usize]>::to_vec).collect()
+    let together = |one: &usize, other: &usize| key(one) == key(other) && rows[*one].tokens.len() == 1;
+    sorted.chunk_by(together).map(<[usize]>::to_vec).collect()
 }
 
 /// Where each row of logits stands when the runs write theirs one after another; `run` gives the rows in that order.
@@ -136,11 +138,11 @@ mod tests {
     }
 
     #[test]
-    fn rows_alike_share_a_run() {
+    fn decoding_rows_alike_share_a_run() {
         let at = |slot, tokens, position| Row { position, ..row(slot, tokens, true) };
         let rows = [at(4, &[1], 9), at(0, &[1], 9), at(1, &[1, 2], 9), at(3, &[1], 0), at(2, &[3, 4], 9)];
         let runs = alike(&rows);
-        assert_eq!(runs, [vec![3], vec![1, 0], vec![2, 4]]);
+        assert_eq!(runs, [vec![3], vec![1, 0], vec![2], vec![4]]);
         assert_eq!(order(&rows, runs.into_iter().flatten()), [2, 1, 3, 0, 4]);
     }
 

@@ -6,10 +6,10 @@
 //! or the positions, take `use_cache_branch` (a merged decoder) or `num_logits_to_keep`, or give the last position's
 //! logits alone.
 //!
-//! The rows of a run all have one `past`: slots that hold equally many tokens and take in equally many share a run,
-//! others have runs of their own. Padding shorter rows would be no answer: graphs that attend by
-//! `GroupQueryAttention`, as onnxruntime-genai writes them, read lengths off the mask and take padding on the left for
-//! tokens.
+//! The rows of a run all have one `past`: decoding slots that hold equally many tokens share a run, others have runs of
+//! their own. Padding shorter rows would be no answer: graphs that attend by `GroupQueryAttention`, as onnxruntime-genai
+//! writes them, read lengths off the mask and take padding on the left for tokens. The same operator refuses several
+//! rows of several tokens over a past.
 
 mod graph;
 mod rows;
