@@ -138,7 +138,8 @@ def conversation(write, least_margin):
         prompt = spelled.apply_chat_template([message], add_generation_prompt=True)
         tokens, margin = write(prompt)
         if tokens[-1] == END and len(tokens) > 3 and margin > least_margin:
-            return {"content": content, "tokens": len(tokens), "text": spelled.decode(tokens[:-1])}
+            text = spelled.decode(tokens, skip_special_tokens=True)
+            return {"content": content, "tokens": len(tokens), "text": text}
 
 
 def both(write, least_margin):

@@ -1,6 +1,6 @@
 //! Which rows of a step share a run: pure arithmetic.
 
-use std::ops::Range;
+use std::{cmp::Reverse, ops::Range};
 
 use super::Row;
 
@@ -74,15 +74,25 @@ pub(super) fn plan(rows: &[Row<'_>], idle_rows: bool) -> Vec<Run> {
     runs
 }
 
-/// Groups the rows of a step into runs that need no padding: decoding rows that hold equally many tokens together,
-/// prefilling rows one by one. The rows of a run are in the order of their slots, so that slots that go on together
-/// make the same run again.
-pub(super) fn alike(rows: &[Row<'_>]) -> Vec<Vec<usize>> {
-    let key = |&n: &usize| (rows[n].position, rows[n].tokens.len());
-    let mut sorted: Vec<usize> = (0..rows.len()).collect();
-    sorted.sort_unstable_by_key(|n| (key(n), rows[*n].slot));
-    let together = |one: &usize, other: &usize| key(one) == key(other) && rows[*one].tokens.len() == 1;
-    sorted.chunk_by(together).map(<[usize]>::to_vec).collect()
+/// Groups the rows of a step into runs of one past: decoding rows that hold equally many tokens together or, where the
+/// shorter ones may be padded, those that hold at least half as many as the longest of their run; prefilling rows one
+/// by one. The rows of a run are in the order of their slots, so that slots that go on together make the same run again.
+pub(super) fn alike(rows: &[Row<'_>], padding: bool) -> Vec<Vec<usize>> {
+    let (mut decoding, prefilling): (Vec<usize>, Vec<usize>) =
+        (0..rows.len()).partition(|&n| rows[n].tokens.len() == 1);
+    decoding.sort_unstable_by_key(|&n| Reverse(rows[n].position));
+    let mut runs: Vec<Vec<usize>> = Vec::new();
+    for n in decoding {
+        let position = rows[n].position;
+        let fits = |longest: usize| position == longest || padding && position * 2 >= longest;
+        match runs.last_mut() {
+            Some(run) if fits(rows[run[0]].position) => run.push(n),
+            _ => runs.push(vec![n]),
+        }
+    }
+    runs.iter_mut().for_each(|run| run.sort_unstable_by_key(|&n| rows[n].slot));
+    runs.extend(prefilling.into_iter().map(|n| vec![n]));
+    runs
 }
 
 /// Where each row of logits stands when the runs write theirs one after another; `run` gives the rows in that order.
@@ -140,10 +150,11 @@ mod tests {
     #[test]
     fn decoding_rows_alike_share_a_run() {
         let at = |slot, tokens, position| Row { position, ..row(slot, tokens, true) };
-        let rows = [at(4, &[1], 9), at(0, &[1], 9), at(1, &[1, 2], 9), at(3, &[1], 0), at(2, &[3, 4], 9)];
-        let runs = alike(&rows);
-        assert_eq!(runs, [vec![3], vec![1, 0], vec![2], vec![4]]);
-        assert_eq!(order(&rows, runs.into_iter().flatten()), [2, 1, 3, 0, 4]);
+        let rows = [at(4, &[1], 9), at(0, &[1], 9), at(1, &[1, 2], 9), at(3, &[1], 4), at(2, &[1], 5)];
+        let runs = alike(&rows, false);
+        assert_eq!(runs, [vec![1, 0], vec![4], vec![3], vec![2]]);
+        assert_eq!(order(&rows, runs.into_iter().flatten()), [1, 0, 4, 3, 2]);
+        assert_eq!(alike(&rows, true), [vec![1, 4, 0], vec![3], vec![2]]);
     }
 
     #[test]

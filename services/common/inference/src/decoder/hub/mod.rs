@@ -6,10 +6,10 @@
 //! or the positions, take `use_cache_branch` (a merged decoder) or `num_logits_to_keep`, or give the last position's
 //! logits alone.
 //!
-//! The rows of a run all have one `past`: decoding slots that hold equally many tokens share a run, others have runs of
-//! their own. Padding shorter rows would be no answer: graphs that attend by `GroupQueryAttention`, as onnxruntime-genai
-//! writes them, read lengths off the mask and take padding on the left for tokens. The same operator refuses several
-//! rows of several tokens over a past.
+//! The rows of a run all have one `past`. Decoding slots that hold equally many tokens share a run, as do those that
+//! hold fewer, padded in front and masked, where the graph leaves padding out of account: that is tried when it is
+//! loaded. Graphs that attend by `GroupQueryAttention`, as onnxruntime-genai writes them, read lengths off the mask and
+//! take such padding for tokens; the same operator refuses several rows of several tokens over a past.
 
 mod graph;
 mod rows;
@@ -27,10 +27,18 @@ use super::{Decoder, DecoderConfig, Logits, Row, plan};
 use crate::{ElementType, InferenceError, ModelFolder, Port, RunControl};
 
 /// Element of a KV cache.
-trait Element: PrimitiveTensorElementType + Copy + Debug + Send + 'static {}
+trait Element: PrimitiveTensorElementType + Copy + Debug + Default + Send + 'static {
+    /// A key or value like no other: attention to it is seen in the logits.
+    const LOUD: Self;
+}
 
-impl Element for f32 {}
-impl Element for f16 {}
+impl Element for f32 {
+    const LOUD: Self = 64.0;
+}
+
+impl Element for f16 {
+    const LOUD: Self = Self::from_f32_const(64.0);
+}
 
 /// The decoder of a graph in this layout.
 ///
@@ -57,6 +65,8 @@ struct HubDecoder<T> {
     slots: usize,
     context_length: usize,
     vocabulary_size: usize,
+    /// Rows that hold fewer tokens than others may be padded.
+    padding: bool,
     rows: SlotRows<T>,
     held: Vec<Held>,
     /// Memory of an earlier step's logits, for the next one.
@@ -67,41 +77,87 @@ struct HubDecoder<T> {
 /// one of them at most. It spares decoding slots that stay together the gathering of all their rows for each token.
 struct Held {
     slots: Vec<usize>,
-    tokens: usize,
+    /// Tokens that each slot holds; the padding of the shorter ones is in `planes` too.
+    kept: Vec<usize>,
     planes: Vec<DynValue>,
 }
 
-/// One call of the model: these slots take in as many tokens each, at the same place.
+/// One call of the model: these slots take in as many tokens each.
 struct Batch<'a> {
-    slots: &'a [usize],
+    slots: Vec<usize>,
+    /// Tokens that each slot holds before.
+    kept: Vec<usize>,
     tokens: Vec<&'a [u32]>,
-    position: usize,
+}
+
+impl Batch<'_> {
+    /// New tokens of a row.
+    fn width(&self) -> usize {
+        self.tokens[0].len()
+    }
+
+    /// Tokens before them, padding included.
+    fn past(&self) -> usize {
+        self.kept.iter().copied().max().unwrap_or_default()
+    }
 }
 
 impl<T: Element> HubDecoder<T> {
     fn new(session: Session, graph: HubGraph, config: &DecoderConfig) -> Result<Self, InferenceError> {
-        let rows = SlotRows::new(config.slots, graph.planes.len());
+        let rows = SlotRows::new(config.slots, graph.planes.len(), T::default());
         let mut decoder = Self {
             vocabulary_size: graph.vocabulary_size.unwrap_or_default(),
             session,
             graph,
             slots: config.slots,
             context_length: config.context_length,
+            padding: false,
             rows,
             held: Vec::new(),
             spare: Vec::new(),
         };
         if decoder.graph.vocabulary_size.is_none() {
-            let batch = Batch { slots: &[0], tokens: vec![&[0]], position: 0 };
+            let batch = Batch { slots: vec![0], kept: vec![0], tokens: vec![&[0]] };
             let logits = decoder.run(&batch, &RunControl::new())?;
             decoder.vocabulary_size = logits.shape().last().map_or(0, |&size| size as usize);
         }
+        decoder.padding = decoder.try_padding()?;
+        // Trials leave no rows behind.
+        decoder.rows = SlotRows::new(config.slots, decoder.graph.planes.len(), T::default());
+        decoder.held.clear();
         Ok(decoder)
+    }
+
+    /// Whether a row says the same padded, among longer ones. Its padding is loud in this trial, so that attention to it
+    /// can't be mistaken for the error of another order of sums.
+    fn try_padding(&mut self) -> Result<bool, InferenceError> {
+        const PROMPT: [u32; 8] = [0; 8];
+        const TOLERANCE: f32 = 0.01;
+        if self.slots == 1 || self.context_length <= PROMPT.len() || !self.graph.attention_mask {
+            return Ok(false);
+        }
+        let control = RunControl::new();
+        let row = |slot, tokens, position| Row { slot, tokens, position, logits: true };
+        let decoding = [row(0, &PROMPT[..1], PROMPT.len()), row(1, &PROMPT[..1], 2)];
+        self.rows.padding = T::LOUD;
+        let (mut alone, mut together) = (Vec::new(), Vec::new());
+        self.step_together(&[row(0, &PROMPT, 0)], &mut alone, &control)?;
+        self.step_together(&[row(1, &PROMPT[..2], 0)], &mut alone, &control)?;
+        alone.clear();
+        for row in decoding {
+            self.step_together(&[row], &mut alone, &control)?;
+        }
+        // A graph may as well refuse it.
+        if self.step_together(&decoding, &mut together, &control).is_err() {
+            return Ok(false);
+        }
+        let largest = alone.iter().fold(0.0, |largest: f32, value| largest.max(value.abs()));
+        Ok(alone.iter().zip(&together).all(|(one, other)| (one - other).abs() <= TOLERANCE * largest))
     }
 
     /// Runs a batch and keeps its rows; gives the graph's logits.
     fn run(&mut self, batch: &Batch<'_>, control: &RunControl) -> Result<DynValue, InferenceError> {
-        let past = self.past(batch.slots, batch.position).map_err(InferenceError::run_failed)?;
+        let past = self.past(batch).map_err(InferenceError::run_failed)?;
         let mut feeds = self.small_inputs(batch).map_err(InferenceError::run_failed)?;
         let names = self.graph.planes.iter().map(|plane| plane.past.as_str());
         feeds.extend(names.zip(past.into_iter().map(SessionInputValue::from)));
@@ -118,7 +174,7 @@ impl<T: Element> HubDecoder<T> {
             self.graph.planes.iter().map(|plane| output(&plane.present)).collect::<Result<_, _>>()?;
         drop(outputs);
 
-        let tokens = batch.position + batch.tokens[0].len();
+        let tokens = batch.past() + batch.width();
         for (plane, value) in planes.iter().enumerate() {
             let sizes = &self.graph.planes[plane];
             let (shape, values) = value.try_extract_tensor::<T>().map_err(InferenceError::run_failed)?;
@@ -127,24 +183,25 @@ impl<T: Element> HubDecoder<T> {
                 let problem = format!("output {:?} is {shape:?} instead of {expected:?}", sizes.present);
                 return Err(InferenceError::run_failed(problem));
             }
-            self.rows.extend(plane, sizes, batch.slots, batch.position, values);
+            self.rows.extend(plane, sizes, &batch.slots, &batch.kept, values);
         }
-        self.held.push(Held { slots: batch.slots.to_vec(), tokens, planes });
+        let kept = batch.kept.iter().map(|kept| kept + batch.width()).collect();
+        self.held.push(Held { slots: batch.slots.clone(), kept, planes });
         Ok(logits)
     }
 
-    /// The cache of these slots as the graph takes it.
-    fn past(&mut self, slots: &[usize], tokens: usize) -> ort::Result<Vec<DynValue>> {
-        let same = |held: &Held| held.slots == slots && held.tokens == tokens;
+    /// The cache of a batch as the graph takes it.
+    fn past(&mut self, batch: &Batch<'_>) -> ort::Result<Vec<DynValue>> {
+        let same = |held: &Held| held.slots == batch.slots && held.kept == batch.kept;
         let held = self.held.iter().position(same).map(|place| self.held.swap_remove(place));
         // Whatever else holds rows of these slots is out of date after the run.
-        self.held.retain(|held| held.slots.iter().all(|slot| !slots.contains(slot)));
+        self.held.retain(|held| held.slots.iter().all(|slot| !batch.slots.contains(slot)));
         if let Some(held) = held {
             return Ok(held.planes);
         }
         let gathered = self.graph.planes.iter().enumerate().map(|(plane, sizes)| {
-            let values = self.rows.gather(plane, sizes, slots, tokens);
-            let shape = [slots.len(), sizes.heads, tokens, sizes.head_size];
+            let values = self.rows.gather(plane, sizes, &batch.slots, &batch.kept);
+            let shape = [batch.slots.len(), sizes.heads, batch.past(), sizes.head_size];
             Ok(Tensor::from_array((shape, values))?.into_dyn())
         });
         gathered.collect()
@@ -155,19 +212,21 @@ impl<T: Element> HubDecoder<T> {
         &self,
         batch: &Batch<'_>,
     ) -> ort::Result<Vec<(&'static str, SessionInputValue<'static>)>> {
-        let (count, width, position) = (batch.slots.len(), batch.tokens[0].len(), batch.position);
+        let (count, width, past) = (batch.slots.len(), batch.width(), batch.past());
         let ids: Vec<i64> = batch.tokens.iter().copied().flatten().map(|&token| i64::from(token)).collect();
         let mut feeds = vec![("input_ids", Tensor::from_array(([count, width], ids))?.into())];
         if self.graph.attention_mask {
-            let mask = vec![1_i64; count * (position + width)];
-            feeds.push(("attention_mask", Tensor::from_array(([count, position + width], mask))?.into()));
+            let real = |kept: usize| (0..past + width).map(move |place| i64::from(place >= past - kept));
+            let mask: Vec<i64> = batch.kept.iter().flat_map(|&kept| real(kept)).collect();
+            feeds.push(("attention_mask", Tensor::from_array(([count, past + width], mask))?.into()));
         }
         if self.graph.position_ids {
-            let positions = (position as i64..(position + width) as i64).collect::<Vec<_>>().repeat(count);
+            let positions = batch.kept.iter().flat_map(|&kept| kept as i64..(kept + width) as i64);
+            let positions: Vec<i64> = positions.collect();
             feeds.push(("position_ids", Tensor::from_array(([count, width], positions))?.into()));
         }
         if self.graph.use_cache_branch {
-            feeds.push(("use_cache_branch", Tensor::from_array(([1], vec![position > 0]))?.into()));
+            feeds.push(("use_cache_branch", Tensor::from_array(([1], vec![past > 0]))?.into()));
         }
         if self.graph.num_logits_to_keep {
             feeds.push(("num_logits_to_keep", Tensor::from_array(([0_usize; 0], vec![1_i64]))?.into()));
@@ -182,14 +241,17 @@ impl<T: Element> HubDecoder<T> {
         values: &mut Vec<f32>,
         control: &RunControl,
     ) -> Result<(), InferenceError> {
-        let slots: Vec<usize> = rows.iter().map(|row| row.slot).collect();
-        let (start, width) = (rows[0].position, rows[0].tokens.len());
+        let width = rows[0].tokens.len();
         // The branch of a merged decoder that takes a past was traced with one token, and may hold no causal mask.
-        let piece = if self.graph.use_cache_branch && start > 0 { 1 } else { width };
+        let piece = if self.graph.use_cache_branch && rows[0].position > 0 { 1 } else { width };
         let mut logits = None;
         for at in (0..width).step_by(piece) {
-            let tokens = rows.iter().map(|row| &row.tokens[at..at + piece]).collect();
-            logits = Some(self.run(&Batch { slots: &slots, tokens, position: start + at }, control)?);
+            let batch = Batch {
+                slots: rows.iter().map(|row| row.slot).collect(),
+                kept: rows.iter().map(|row| row.position + at).collect(),
+                tokens: rows.iter().map(|row| &row.tokens[at..at + piece]).collect(),
+            };
+            logits = Some(self.run(&batch, control)?);
         }
         if let Some(logits) = logits.filter(|_| rows.iter().any(|row| row.logits)) {
             if self.graph.logits_type == ElementType::F16 {
@@ -263,7 +325,7 @@ impl<T: Element> Decoder for HubDecoder<T> {
 
     fn step(&mut self, rows: &[Row<'_>], control: &RunControl) -> Result<Logits, InferenceError> {
         self.check(rows).map_err(InferenceError::InvalidRun)?;
-        let runs = plan::alike(rows);
+        let runs = plan::alike(rows, self.padding);
         let order = plan::order(rows, runs.iter().flatten().copied());
         let mut values = std::mem::take(&mut self.spare);
         values.clear();
@@ -282,5 +344,30 @@ impl<T: Element> Decoder for HubDecoder<T> {
     fn copy(&mut self, from: usize, to: usize, tokens: usize) {
         self.rows.copy(&self.graph.planes, from, to, tokens);
         self.held.retain(|held| !held.slots.contains(&to));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::{Runtime, RuntimeConfig, SessionConfig, session::open_session};
+
+    #[test]
+    fn padding_is_for_graphs_that_leave_it_out_of_account() {
+        let hub = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../tests/golden/text/hub");
+        let runtime = Runtime::start(&RuntimeConfig::default()).unwrap();
+        let padding = |model: &str, file: &str| {
+            let folder = ModelFolder::open(&hub.join(model)).unwrap();
+            let session = open_session(&runtime, &folder, file, &SessionConfig::default()).unwrap();
+            let mut graph =
+                HubGraph::read(&Port::all(session.inputs()), &Port::all(session.outputs())).unwrap();
+            let config = DecoderConfig { slots: 2, context_length: 16 };
+            HubDecoder::<f32>::new(session, graph, &config).unwrap().padding
+        };
+        assert!(padding("llama", "model.onnx"));
+        assert!(padding("gpt2-merged", "decoder_model_merged.onnx"));
+        assert!(!padding("qwen3-genai", "model.onnx"));
     }
 }

@@ -6,19 +6,24 @@ use super::graph::Plane;
 #[derive(Debug)]
 pub(super) struct SlotRows<T> {
     slots: Vec<Vec<Vec<T>>>,
+    /// What stands before the rows of a slot that holds fewer tokens than others of its run.
+    pub(super) padding: T,
 }
 
 impl<T: Copy> SlotRows<T> {
-    pub(super) fn new(slots: usize, planes: usize) -> Self {
-        Self { slots: (0..slots).map(|_| (0..planes).map(|_| Vec::new()).collect()).collect() }
+    pub(super) fn new(slots: usize, planes: usize, padding: T) -> Self {
+        Self { slots: (0..slots).map(|_| (0..planes).map(|_| Vec::new()).collect()).collect(), padding }
     }
 
-    /// The first tokens of these slots, as a run takes them: `[slots, heads, tokens, head_size]`.
-    pub(super) fn gather(&self, plane: usize, sizes: &Plane, slots: &[usize], tokens: usize) -> Vec<T> {
-        let mut values = Vec::with_capacity(slots.len() * tokens * sizes.row());
-        for &slot in slots {
-            let rows = &self.slots[slot][plane][..tokens * sizes.row()];
+    /// The first `kept` tokens of each of these slots, as a run takes them: `[slots, heads, longest, head_size]`, the
+    /// shorter ones padded in front.
+    pub(super) fn gather(&self, plane: usize, sizes: &Plane, slots: &[usize], kept: &[usize]) -> Vec<T> {
+        let longest = kept.iter().copied().max().unwrap_or_default();
+        let mut values = Vec::with_capacity(slots.len() * longest * sizes.row());
+        for (&slot, &kept) in slots.iter().zip(kept) {
+            let rows = &self.slots[slot][plane][..kept * sizes.row()];
             for head in 0..sizes.heads {
+                values.resize(values.len() + (longest - kept) * sizes.head_size, self.padding);
                 for row in rows.chunks_exact(sizes.row()) {
                     values.extend_from_slice(&row[head * sizes.head_size..][..sizes.head_size]);
                 }
@@ -27,14 +32,23 @@ impl<T: Copy> SlotRows<T> {
         values
     }
 
-    /// Keeps what a run has added after the first `kept` tokens of these slots; `values` is
-    /// `[slots, heads, tokens, head_size]`.
-    pub(super) fn extend(&mut self, plane: usize, sizes: &Plane, slots: &[usize], kept: usize, values: &[T]) {
+    /// Keeps what a run has added after the first `kept` tokens of each of these slots; `values` is
+    /// `[slots, heads, longest + added, head_size]`.
+    pub(super) fn extend(
+        &mut self,
+        plane: usize,
+        sizes: &Plane,
+        slots: &[usize],
+        kept: &[usize],
+        values: &[T],
+    ) {
+        let longest = kept.iter().copied().max().unwrap_or_default();
         let tokens = values.len() / (slots.len() * sizes.row());
-        for (&slot, values) in slots.iter().zip(values.chunks_exact(tokens * sizes.row())) {
+        let each = slots.iter().zip(kept).zip(values.chunks_exact(tokens * sizes.row()));
+        for ((&slot, &kept), values) in each {
             let rows = &mut self.slots[slot][plane];
             rows.truncate(kept * sizes.row());
-            for token in kept..tokens {
+            for token in longest..tokens {
                 for head in 0..sizes.heads {
                     let row = (head * tokens + token) * sizes.head_size;
                     rows.extend_from_slice(&values[row..][..sizes.head_size]);
@@ -87,28 +101,49 @@ mod tests {
     #[test]
     fn what_runs_add_comes_back_in_any_company() {
         let sizes = sizes();
-        let mut rows = SlotRows::new(3, 1);
-        rows.extend(0, &sizes[0], &[2, 0], 0, &present(&[2, 0], 4));
-        rows.extend(0, &sizes[0], &[1], 0, &present(&[1], 2));
-        rows.extend(0, &sizes[0], &[1], 2, &present(&[1], 5));
-        assert_eq!(rows.gather(0, &sizes[0], &[0, 1, 2], 4), present(&[0, 1, 2], 4));
-        assert_eq!(rows.gather(0, &sizes[0], &[1], 5), present(&[1], 5));
-        assert!(rows.gather(0, &sizes[0], &[1], 0).is_empty());
+        let mut rows = SlotRows::new(3, 1, 7);
+        rows.extend(0, &sizes[0], &[2, 0], &[0, 0], &present(&[2, 0], 4));
+        rows.extend(0, &sizes[0], &[1], &[0], &present(&[1], 2));
+        rows.extend(0, &sizes[0], &[1], &[2], &present(&[1], 5));
+        assert_eq!(rows.gather(0, &sizes[0], &[0, 1, 2], &[4; 3]), present(&[0, 1, 2], 4));
+        assert_eq!(rows.gather(0, &sizes[0], &[1], &[5]), present(&[1], 5));
+        assert!(rows.gather(0, &sizes[0], &[1], &[0]).is_empty());
         // Tokens above the kept ones are forgotten.
-        rows.extend(0, &sizes[0], &[1], 1, &present(&[1], 3));
+        rows.extend(0, &sizes[0], &[1], &[1], &present(&[1], 3));
         assert_eq!(rows.tokens(0, &sizes[0], 1), 3);
-        assert_eq!(rows.gather(0, &sizes[0], &[1], 3), present(&[1], 3));
+        assert_eq!(rows.gather(0, &sizes[0], &[1], &[3]), present(&[1], 3));
+    }
+
+    #[test]
+    fn shorter_slots_are_padded_in_front() {
+        let sizes = sizes();
+        let mut rows = SlotRows::new(2, 1, 7);
+        rows.extend(0, &sizes[0], &[0], &[0], &present(&[0], 3));
+        rows.extend(0, &sizes[0], &[1], &[0], &present(&[1], 1));
+        let gathered = rows.gather(0, &sizes[0], &[1, 0], &[1, 3]);
+        let head = |head: usize| [7, 7, 7, 7, 7, 7, 1000 + head * 100, 1001 + head * 100, 1002 + head * 100];
+        assert_eq!(gathered[..18], [head(0), head(1)].concat());
+        assert_eq!(gathered[18..], present(&[0], 3));
+        // A run gives them back with the padding and a row more.
+        rows.extend(0, &sizes[0], &[1, 0], &[1, 3], &present(&[1, 0], 4));
+        assert_eq!(rows.gather(0, &sizes[0], &[0], &[4]), present(&[0], 4));
+        let last: Vec<usize> = [0, 1]
+            .iter()
+            .flat_map(|head| [0, 30].map(|token| (head, token)))
+            .flat_map(|(head, token)| (0..3).map(move |n| 1000 + head * 100 + token + n))
+            .collect();
+        assert_eq!(rows.gather(0, &sizes[0], &[1], &[2]), last);
     }
 
     #[test]
     fn copying_takes_the_first_tokens() {
         let sizes = sizes();
-        let mut rows = SlotRows::new(2, 1);
-        rows.extend(0, &sizes[0], &[0], 0, &present(&[0], 4));
-        rows.extend(0, &sizes[0], &[1], 0, &present(&[1], 6));
+        let mut rows = SlotRows::new(2, 1, 0);
+        rows.extend(0, &sizes[0], &[0], &[0], &present(&[0], 4));
+        rows.extend(0, &sizes[0], &[1], &[0], &present(&[1], 6));
         rows.copy(&sizes, 0, 1, 3);
         assert_eq!(rows.tokens(0, &sizes[0], 1), 3);
-        assert_eq!(rows.gather(0, &sizes[0], &[1], 3), present(&[0], 3));
-        assert_eq!(rows.gather(0, &sizes[0], &[0], 4), present(&[0], 4));
+        assert_eq!(rows.gather(0, &sizes[0], &[1], &[3]), present(&[0], 3));
+        assert_eq!(rows.gather(0, &sizes[0], &[0], &[4]), present(&[0], 4));
     }
 }
