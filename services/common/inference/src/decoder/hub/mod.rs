@@ -361,8 +361,7 @@ mod tests {
         let padding = |model: &str, file: &str| {
             let folder = ModelFolder::open(&hub.join(model)).unwrap();
             let session = open_session(&runtime, &folder, file, &SessionConfig::default()).unwrap();
-            let mut graph =
-                HubGraph::read(&Port::all(session.inputs()), &Port::all(session.outputs())).unwrap();
+            let graph = HubGraph::read(&Port::all(session.inputs()), &Port::all(session.outputs())).unwrap();
             let config = DecoderConfig { slots: 2, context_length: 16 };
             HubDecoder::<f32>::new(session, graph, &config).unwrap().padding
         };
