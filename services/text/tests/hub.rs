@@ -1,7 +1,7 @@
 //! The engine over decoders in the layout of the hub: tokens are the reference's (`tests/golden/text/hub.py`) whatever
 //! else is in flight and whoever leaves.
 
-#![expect(clippy::expect_used, clippy::panic, reason = "tests fail by panicking, their helpers too")]
+#![expect(clippy::expect_used, reason = "tests fail by panicking, their helpers too")]
 
 use std::{collections::BTreeMap, fs, path::Path, time::Instant};
 

@@ -91,7 +91,6 @@ pub(crate) async fn stream_chat_with(
         model: model.to_owned(),
         messages: user(content),
         generation: Some(generation),
-        ..Default::default()
     };
     let mut stream = client.stream_chat(request).await?.into_inner();
     let (mut deltas, mut completion) = (Vec::new(), None);
