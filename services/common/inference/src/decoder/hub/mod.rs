@@ -7,9 +7,9 @@
 //! logits alone.
 //!
 //! The rows of a run all have one `past`. Decoding slots that hold equally many tokens share a run, as do those that
-//! hold fewer, padded in front and masked, where the graph leaves padding out of account: that is tried when it is
-//! loaded. Graphs that attend by `GroupQueryAttention`, as onnxruntime-genai writes them, read lengths off the mask and
-//! take such padding for tokens; the same operator refuses several rows of several tokens over a past.
+//! hold fewer, padded and masked, where the graph leaves padding out of account. Graphs that mask attention do so for
+//! padding in front; those that attend by `GroupQueryAttention`, as onnxruntime-genai writes them, read lengths off the
+//! mask and leave out what stands behind. Which it is, if any, is tried when a graph is loaded.
 
 mod graph;
 mod rows;
@@ -22,7 +22,10 @@ use ort::{
     value::{DynValue, PrimitiveTensorElementType, Tensor},
 };
 
-use self::{graph::HubGraph, rows::SlotRows};
+use self::{
+    graph::HubGraph,
+    rows::{Padding, SlotRows},
+};
 use super::{Decoder, DecoderConfig, Logits, Row, plan};
 use crate::{ElementType, InferenceError, ModelFolder, Port, RunControl};
 
@@ -104,7 +107,8 @@ impl Batch<'_> {
 
 impl<T: Element> HubDecoder<T> {
     fn new(session: Session, graph: HubGraph, config: &DecoderConfig) -> Result<Self, InferenceError> {
-        let rows = SlotRows::new(config.slots, graph.planes.len(), T::default());
+        let planes = graph.planes.len();
+        let rows = |padding| SlotRows::new(config.slots, planes, T::default(), padding);
         let mut decoder = Self {
             vocabulary_size: graph.vocabulary_size.unwrap_or_default(),
             session,
@@ -112,7 +116,7 @@ impl<T: Element> HubDecoder<T> {
             slots: config.slots,
             context_length: config.context_length,
             padding: false,
-            rows,
+            rows: rows(Padding::Front),
             held: Vec::new(),
             spare: Vec::new(),
         };
@@ -121,16 +125,21 @@ impl<T: Element> HubDecoder<T> {
             let logits = decoder.run(&batch, &RunControl::new())?;
             decoder.vocabulary_size = logits.shape().last().map_or(0, |&size| size as usize);
         }
-        decoder.padding = decoder.try_padding()?;
+        let mut padding = Padding::Front;
+        for tried in [Padding::Front, Padding::Back] {
+            if !decoder.padding && decoder.try_padding(tried)? {
+                (decoder.padding, padding) = (true, tried);
+            }
+        }
         // Trials leave no rows behind.
-        decoder.rows = SlotRows::new(config.slots, decoder.graph.planes.len(), T::default());
+        decoder.rows = rows(padding);
         decoder.held.clear();
         Ok(decoder)
     }
 
     /// Whether a row says the same padded, among longer ones. Its padding is loud in this trial, so that attention to it
     /// can't be mistaken for the error of another order of sums.
-    fn try_padding(&mut self) -> Result<bool, InferenceError> {
+    fn try_padding(&mut self, padding: Padding) -> Result<bool, InferenceError> {
         const PROMPT: [u32; 8] = [0; 8];
         const TOLERANCE: f32 = 0.01;
         if self.slots == 1 || self.context_length <= PROMPT.len() || !self.graph.attention_mask {
@@ -139,7 +148,7 @@ impl<T: Element> HubDecoder<T> {
         let control = RunControl::new();
         let row = |slot, tokens, position| Row { slot, tokens, position, logits: true };
         let decoding = [row(0, &PROMPT[..1], PROMPT.len()), row(1, &PROMPT[..1], 2)];
-        self.rows.padding = T::LOUD;
+        (self.rows.filler, self.rows.padding) = (T::LOUD, padding);
         let (mut alone, mut together) = (Vec::new(), Vec::new());
         self.step_together(&[row(0, &PROMPT, 0)], &mut alone, &control)?;
         self.step_together(&[row(1, &PROMPT[..2], 0)], &mut alone, &control)?;
@@ -216,8 +225,14 @@ impl<T: Element> HubDecoder<T> {
         let ids: Vec<i64> = batch.tokens.iter().copied().flatten().map(|&token| i64::from(token)).collect();
         let mut feeds = vec![("input_ids", Tensor::from_array(([count, width], ids))?.into())];
         if self.graph.attention_mask {
-            let real = |kept: usize| (0..past + width).map(move |place| i64::from(place >= past - kept));
-            let mask: Vec<i64> = batch.kept.iter().flat_map(|&kept| real(kept)).collect();
+            let first = |kept: usize| match self.rows.padding {
+                Padding::Front => past - kept,
+                Padding::Back => 0,
+            };
+            let real = |kept: usize| first(kept)..first(kept) + kept + width;
+            let row =
+                |kept: usize| (0..past + width).map(move |place| i64::from(real(kept).contains(&place)));
+            let mask: Vec<i64> = batch.kept.iter().flat_map(|&kept| row(kept)).collect();
             feeds.push(("attention_mask", Tensor::from_array(([count, past + width], mask))?.into()));
         }
         if self.graph.position_ids {
@@ -358,15 +373,17 @@ mod tests {
     fn padding_is_for_graphs_that_leave_it_out_of_account() {
         let hub = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../tests/golden/text/hub");
         let runtime = Runtime::start(&RuntimeConfig::default()).unwrap();
-        let padding = |model: &str, file: &str| {
+        let padding = |model: &str, file: &str, slots: usize| {
             let folder = ModelFolder::open(&hub.join(model)).unwrap();
             let session = open_session(&runtime, &folder, file, &SessionConfig::default()).unwrap();
             let graph = HubGraph::read(&Port::all(session.inputs()), &Port::all(session.outputs())).unwrap();
-            let config = DecoderConfig { slots: 2, context_length: 16 };
-            HubDecoder::<f32>::new(session, graph, &config).unwrap().padding
+            let config = DecoderConfig { slots, context_length: 16 };
+            let decoder = HubDecoder::<f32>::new(session, graph, &config).unwrap();
+            decoder.padding.then_some(decoder.rows.padding)
         };
-        assert!(padding("llama", "model.onnx"));
-        assert!(padding("gpt2-merged", "decoder_model_merged.onnx"));
-        assert!(!padding("qwen3-genai", "model.onnx"));
+        assert_eq!(padding("llama", "model.onnx", 2), Some(Padding::Front));
+        assert_eq!(padding("gpt2-merged", "decoder_model_merged.onnx", 2), Some(Padding::Front));
+        assert_eq!(padding("qwen3-genai", "model.onnx", 2), Some(Padding::Back));
+        assert_eq!(padding("llama", "model.onnx", 1), None);
     }
 }
