@@ -1,10 +1,14 @@
 """The ONNX graph of a decoder: grouped-query attention over a key-value cache that the caller owns.
 
-Inputs: `input_ids` [batch, seq]; `seqlens_k` [batch], the tokens valid in a row after this call, minus one;
+In the layout `slots`, inputs: `input_ids` [batch, seq]; `seqlens_k` [batch], the tokens valid in a row after this call, minus one;
 `total_sequence_length`, the largest of them plus one; `query_seqlens` [batch], the new tokens of each row, so that one
 call can mix decode rows, prefill chunks and idle rows; `logits_index` [n], which positions of the flattened
 [batch * seq] get logits; `past_key_values.N.{key,value}` [batch, kv_heads, max, head_size].
 Outputs: `logits` [n, vocabulary]; `present.N.{key,value}`, to be bound to the buffers of the past.
+
+In the layout `hub`, that of exports for Hugging Face's libraries, inputs: `input_ids` [batch, seq]; `attention_mask`
+[batch, past + seq]; `past_key_values.N.{key,value}` [batch, kv_heads, past, head_size]. Outputs: `logits` [batch, seq,
+vocabulary]; `present.N.{key,value}` [batch, kv_heads, past + seq, head_size].
 """
 
 from dataclasses import dataclass
@@ -34,13 +38,14 @@ class Dimensions:
 
 
 class DecoderGraph:
-    """Writes one decoder; `quantised` chooses 8-bit weights over float32."""
+    """Writes one decoder; `quantised` chooses 8-bit weights over float32, `hub` the hub's layout over that of slots."""
 
-    def __init__(self, name, dimensions, tensors, quantised):
+    def __init__(self, name, dimensions, tensors, quantised, hub=False):
         self.dimensions = dimensions
         self._graph = Graph(name)
         self._tensors = tensors
         self._quantised = quantised
+        self._hub = hub
         self.vocabulary_size, _ = tensors.shape("token_embd.weight")
 
     def save(self, folder, metadata):
@@ -55,6 +60,9 @@ class DecoderGraph:
         for layer in range(size.layers):
             residual, branch = self._layer(layer, residual, branch)
         hidden, _ = self._norm(residual, branch, "output_norm", "output_norm.weight")
+        if self._hub:
+            self._head(hidden)
+            return
         flat = graph.node(
             "Reshape", [hidden, graph.constant("flat_shape", [-1, size.hidden_size], np.int64)], "hidden_flat"
         )
@@ -64,17 +72,34 @@ class DecoderGraph:
     def _inputs(self):
         size, graph = self.dimensions, self._graph
         graph.input("input_ids", TensorProto.INT64, ["batch", "seq"])
-        graph.input("seqlens_k", TensorProto.INT32, ["batch"])
-        graph.input("total_sequence_length", TensorProto.INT32, [])
-        graph.input("logits_index", TensorProto.INT64, ["n_logits"])
-        graph.input("query_seqlens", TensorProto.INT32, ["batch"])
-        graph.output("logits", TensorProto.FLOAT, ["n_logits", self.vocabulary_size])
+        if self._hub:
+            graph.input("attention_mask", TensorProto.INT64, ["batch", "total"])
+            graph.output("logits", TensorProto.FLOAT, ["batch", "seq", self.vocabulary_size])
+            self._lengths()
+        else:
+            graph.input("seqlens_k", TensorProto.INT32, ["batch"])
+            graph.input("total_sequence_length", TensorProto.INT32, [])
+            graph.input("logits_index", TensorProto.INT64, ["n_logits"])
+            graph.input("query_seqlens", TensorProto.INT32, ["batch"])
+            graph.output("logits", TensorProto.FLOAT, ["n_logits", self.vocabulary_size])
         for layer in range(size.layers):
             for part in ("key", "value"):
                 cache = ["batch", size.kv_heads, "past", size.head_size]
                 graph.input(f"past_key_values.{layer}.{part}", TensorProto.FLOAT, cache)
-                present = ["batch", size.kv_heads, "present", size.head_size]
+                present = ["batch", size.kv_heads, "total" if self._hub else "present", size.head_size]
                 graph.output(f"present.{layer}.{part}", TensorProto.FLOAT, present)
+
+    def _lengths(self):
+        """What attention wants to know of lengths, out of the mask."""
+        graph = self._graph
+        valid = graph.node(
+            "ReduceSum", ["attention_mask", graph.constant("mask_axis", [1], np.int64)], "valid_tokens", keepdims=0
+        )
+        last = graph.node("Sub", [valid, graph.constant("one", 1, np.int64)], "last_token")
+        graph.node("Cast", [last], "seqlens_k", to=TensorProto.INT32)
+        shape = graph.node("Shape", ["attention_mask"], "mask_shape")
+        total = graph.node("Gather", [shape, graph.constant("one", 1, np.int64)], "mask_length", axis=0)
+        graph.node("Cast", [total], "total_sequence_length", to=TensorProto.INT32)
 
     def _rotary_caches(self):
         size = self.dimensions
@@ -139,7 +164,8 @@ class DecoderGraph:
         present = [f"present.{layer}.{part}" for part in ("key", "value")]
         # Query, key and value come packed in one input. Inputs 9 to 15 (position ids, bias, sinks, scales) are unused.
         inputs = [packed, "", "", *past, "seqlens_k", "total_sequence_length", "cos_cache", "sin_cache"]
-        inputs += [""] * 7 + ["query_seqlens"]
+        if not self._hub:
+            inputs += [""] * 7 + ["query_seqlens"]
         return self._graph.node(
             "GroupQueryAttention",
             inputs,

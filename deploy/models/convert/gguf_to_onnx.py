@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
 """Turns a GGUF language model into a model folder: graph, weights, tokenizer, chat template, configuration.
 
-usage: gguf_to_onnx.py MODEL.gguf FOLDER --mode i8|f32
+usage: gguf_to_onnx.py MODEL.gguf FOLDER --mode i8|f32 [--layout slots|hub]
 
 i8   weights as 8-bit blocks: small and fast, perplexity within 0.3% of the file's own
 f32  the file's values multiplied out: no rounding in products, for tests that need exactness
+
+slots  the cache in buffers that stay where they are: what the text service is fastest with
+hub    the cache growing from past to present, for other libraries
 """
 
 import argparse
@@ -133,6 +136,7 @@ def main():
     parser.add_argument("source")
     parser.add_argument("folder")
     parser.add_argument("--mode", choices=["i8", "f32"], required=True)
+    parser.add_argument("--layout", choices=["slots", "hub"], default="slots")
     parser.add_argument(
         "--sampling",
         nargs="*",
@@ -145,7 +149,13 @@ def main():
     source = GgufFile(arguments.source)
     size = source.dimensions
     tensors = source.tensors()
-    decoder = DecoderGraph(source.value("general.name"), size, tensors, quantised=arguments.mode == "i8")
+    decoder = DecoderGraph(
+        source.value("general.name"),
+        size,
+        tensors,
+        quantised=arguments.mode == "i8",
+        hub=arguments.layout == "hub",
+    )
     decoder.build()
     if tensors.unused():
         raise SystemExit(f"tensors without a place in the graph: {', '.join(tensors.unused())}")

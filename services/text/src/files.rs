@@ -1,8 +1,9 @@
 //! What a generating model's folder says beside its graph: end tokens, default sampling, chat template. The file
-//! formats are those of Hugging Face transformers.
+//! formats are those of Hugging Face transformers, and `genai_config.json` of onnxruntime-genai, which stands in for
+//! `config.json` and `generation_config.json`.
 
 use atelier_inference::ModelFolder;
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{
     TextError,
@@ -42,13 +43,36 @@ enum OneOrMany {
     Many(Vec<u32>),
 }
 
+/// `config.json`, or the part of `genai_config.json` that takes its place.
+#[derive(Debug, Default, Deserialize)]
+struct ModelFile {
+    #[serde(default)]
+    eos_token_id: Option<OneOrMany>,
+}
+
+/// `genai_config.json`.
+#[derive(Debug, Default, Deserialize)]
+struct GenaiFile {
+    #[serde(default)]
+    model: ModelFile,
+    #[serde(default)]
+    search: GenerationFile,
+}
+
 impl GenerationFile {
+    /// `generation_config.json`; where it is silent about the end, or missing, what the files say that take its place.
     pub(crate) fn read(folder: &ModelFolder) -> Result<Self, TextError> {
-        if folder.has("generation_config.json") {
-            Ok(folder.json("generation_config.json")?)
+        let genai: GenaiFile = read_or_default(folder, "genai_config.json")?;
+        let mut file = if folder.has("generation_config.json") {
+            folder.json("generation_config.json")?
         } else {
-            Ok(Self::default())
+            genai.search
+        };
+        if file.eos_token_id.is_none() {
+            let model: ModelFile = read_or_default(folder, "config.json")?;
+            file.eos_token_id = genai.model.eos_token_id.or(model.eos_token_id);
         }
+        Ok(file)
     }
 
     /// The model's own defaults, else those that the API documents.
@@ -84,7 +108,11 @@ impl GenerationFile {
     }
 }
 
-/// `tokenizer_config.json`, as far as it concerns us.
+fn read_or_default<T: Default + DeserializeOwned>(folder: &ModelFolder, name: &str) -> Result<T, TextError> {
+    if folder.has(name) { Ok(folder.json(name)?) } else { Ok(T::default()) }
+}
+
+/// `tokenizer_config.json`, as far as it concerns us; `special_tokens_map.json` has the first two of it.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct TokenizerFile {
     #[serde(default)]
@@ -117,14 +145,14 @@ struct NamedTemplate {
 
 impl TokenizerFile {
     pub(crate) fn read(folder: &ModelFolder) -> Result<Self, TextError> {
-        if folder.has("tokenizer_config.json") {
-            Ok(folder.json("tokenizer_config.json")?)
-        } else {
-            Ok(Self::default())
-        }
+        let mut file: Self = read_or_default(folder, "tokenizer_config.json")?;
+        let special: Self = read_or_default(folder, "special_tokens_map.json")?;
+        file.bos_token = file.bos_token.or(special.bos_token);
+        file.eos_token = file.eos_token.or(special.eos_token);
+        Ok(file)
     }
 
-    /// Spellings of the tokens that templates name. Where this file says nothing, the end token is the first of
+    /// Spellings of the tokens that templates name. Where no file spells it, the end token is the first of
     /// `generation_config.json`.
     pub(crate) fn named_tokens(&self, generation: &GenerationFile, tokenizer: &TextTokenizer) -> NamedTokens {
         let spelled = |token: &Option<Spelling>| {
@@ -139,25 +167,27 @@ impl TokenizerFile {
         NamedTokens { bos: spelled(&self.bos_token), eos: spelled(&self.eos_token).or_else(first_end) }
     }
 
-    /// The chat template: `chat_template.jinja`, else the default one of this file; `None` for a model without.
+    /// The chat template; `None` for a model without.
     pub(crate) fn template(
         self,
         folder: &ModelFolder,
         named: NamedTokens,
     ) -> Result<Option<ChatTemplate>, TextError> {
-        let source = if folder.has("chat_template.jinja") {
-            Some(folder.text("chat_template.jinja")?)
-        } else {
-            match self.chat_template {
-                Some(Templates::One(source)) => Some(source),
-                Some(Templates::Named(templates)) => templates
-                    .into_iter()
-                    .find(|template| template.name == "default")
-                    .map(|found| found.template),
-                None => None,
+        self.template_source(folder)?.map(|source| ChatTemplate::new(source, named)).transpose()
+    }
+
+    /// `chat_template.jinja`, else the default one of this file.
+    fn template_source(self, folder: &ModelFolder) -> Result<Option<String>, TextError> {
+        if folder.has("chat_template.jinja") {
+            return Ok(Some(folder.text("chat_template.jinja")?));
+        }
+        Ok(match self.chat_template {
+            Some(Templates::One(source)) => Some(source),
+            Some(Templates::Named(templates)) => {
+                templates.into_iter().find(|template| template.name == "default").map(|found| found.template)
             }
-        };
-        source.map(|source| ChatTemplate::new(source, named)).transpose()
+            None => None,
+        })
     }
 }
 
@@ -198,5 +228,73 @@ mod tests {
         let file: TokenizerFile =
             serde_json::from_str(r#"{"chat_template": "x", "bos_token": null}"#).expect("it parses");
         assert!(matches!(file.chat_template, Some(Templates::One(_))) && file.bos_token.is_none());
+    }
+
+    fn folder(files: &[(&str, &str)]) -> (tempfile::TempDir, ModelFolder) {
+        let made = tempfile::tempdir().expect("a temporary folder can be made");
+        let path = made.path().join("model");
+        std::fs::create_dir(&path).expect("a folder can be made");
+        for (name, text) in files {
+            std::fs::write(path.join(name), text).expect("the file can be written");
+        }
+        let opened = ModelFolder::open(&path).expect("the folder is whole");
+        (made, opened)
+    }
+
+    #[test]
+    fn end_tokens_come_from_the_first_file_that_tells_them() {
+        let ends = |files: &[(&str, &str)]| {
+            let (_made, folder) = folder(files);
+            match GenerationFile::read(&folder).expect("it reads").eos_token_id {
+                Some(OneOrMany::One(id)) => vec![id],
+                Some(OneOrMany::Many(ids)) => ids,
+                None => Vec::new(),
+            }
+        };
+        let generation = ("generation_config.json", r#"{"eos_token_id": [5, 6]}"#);
+        let silent = ("generation_config.json", r#"{"temperature": 0.6, "eos_token_id": null}"#);
+        let model = ("config.json", r#"{"eos_token_id": 7, "hidden_size": 8}"#);
+        let genai = ("genai_config.json", r#"{"model": {"eos_token_id": [8, 9], "type": "llama"}}"#);
+        assert_eq!(ends(&[generation, model, genai]), [5, 6]);
+        assert_eq!(ends(&[silent, model]), [7]);
+        assert_eq!(ends(&[silent, model, genai]), [8, 9]);
+        assert_eq!(ends(&[genai]), [8, 9]);
+        assert_eq!(ends(&[]), [0_u32; 0]);
+    }
+
+    #[test]
+    fn onnxruntime_genai_keeps_its_sampling_elsewhere() {
+        let genai = r#"{"model": {}, "search": {"do_sample": true, "temperature": 0.5, "top_k": 20, "max_length": 9}}"#;
+        let (_made, folder) = folder(&[("genai_config.json", genai)]);
+        let defaults = GenerationFile::read(&folder).expect("it reads").sampling().expect("in range");
+        assert_eq!((defaults.temperature, defaults.top_k, defaults.top_p), (0.5, 20, 1.0));
+    }
+
+    #[test]
+    fn tokens_are_spelled_by_the_map_where_the_tokenizer_is_silent() {
+        let config = ("tokenizer_config.json", r#"{"bos_token": "<a>", "chat_template": "t"}"#);
+        let map = ("special_tokens_map.json", r#"{"bos_token": "<b>", "eos_token": {"content": "</b>"}}"#);
+        let (_made, folder) = folder(&[config, map]);
+        let file = TokenizerFile::read(&folder).expect("it reads");
+        assert!(matches!(file.bos_token, Some(Spelling::Plain(ref token)) if token == "<a>"));
+        assert!(matches!(file.eos_token, Some(Spelling::Added { ref content }) if content == "</b>"));
+    }
+
+    #[test]
+    fn templates_are_found_in_each_of_their_places() {
+        let found = |files: &[(&str, &str)]| {
+            let (_made, folder) = folder(files);
+            let file = TokenizerFile::read(&folder).expect("it reads");
+            file.template_source(&folder).expect("it reads")
+        };
+        let one = ("tokenizer_config.json", r#"{"chat_template": "one"}"#);
+        let named = r#"{"chat_template": [{"name": "rag", "template": "r"}, {"name": "default", "template": "named"}]}"#;
+        let named = ("tokenizer_config.json", named);
+        let apart = ("chat_template.jinja", "apart");
+        assert_eq!(found(&[one]).as_deref(), Some("one"));
+        assert_eq!(found(&[named]).as_deref(), Some("named"));
+        assert_eq!(found(&[one, apart]).as_deref(), Some("apart"));
+        assert_eq!(found(&[apart]).as_deref(), Some("apart"));
+        assert_eq!(found(&[]), None);
     }
 }

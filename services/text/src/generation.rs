@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use atelier_core::{ModelRef, TenantId};
 use atelier_inference::{
-    Decoder, DecoderConfig, ModelFolder, OnnxDecoder, Priority, Row, RunControl, Runtime,
+    Decoder, DecoderConfig, ModelFolder, Priority, Row, RunControl, Runtime, load_decoder,
 };
 use atelier_rpc::Workers;
 
@@ -114,9 +114,9 @@ impl GenerationModel {
             slots: config.generation.slots.saturating_add(config.generation.engine.prefix_cache.slots),
             context_length: config.generation.context_length,
         };
-        let mut decoder = OnnxDecoder::load(runtime, folder, &decoder_config, &config.session)?;
-        warm_up(&mut decoder)?;
-        let engine = Engine::start(config.id.as_str(), &config.generation.engine, Box::new(decoder))?;
+        let mut decoder = load_decoder(runtime, folder, &decoder_config, &config.session)?;
+        warm_up(&mut *decoder)?;
+        let engine = Engine::start(config.id.as_str(), &config.generation.engine, decoder)?;
         Ok(Self {
             model: ModelRef { id: config.id.clone(), revision: folder.model().revision.clone() },
             license: folder.license().to_owned(),

@@ -5,7 +5,8 @@
 //! - [`Model`] is one loaded session; [`RunControl`] stops a run in progress.
 //! - [`Batcher`] puts a bounded queue and owner threads before any [`BatchModel`].
 //! - [`lobby`] is where calls wait for an engine that steps them, in a [`FairQueue`].
-//! - [`Decoder`] is what a text engine steps; [`OnnxDecoder`] runs it over slots of a shared KV cache.
+//! - [`Decoder`] is what a text engine steps; [`load_decoder`] loads a folder's, in whichever layout its graph is;
+//!   [`OnnxDecoder`] runs the default one over slots of a shared KV cache.
 //!
 //! No type of `ort` leaves this crate.
 
@@ -25,7 +26,7 @@ mod tensor;
 
 pub use batch::{BatchModel, Batcher, BatcherConfig, Ticket};
 pub use control::RunControl;
-pub use decoder::{Decoder, DecoderConfig, Logits, OnnxDecoder, Row};
+pub use decoder::{Decoder, DecoderConfig, Logits, OnnxDecoder, Row, load_decoder};
 pub use error::InferenceError;
 pub use home::home;
 pub use queue::{FairQueue, Next, PATIENCE, Priority};

@@ -71,16 +71,26 @@ pub(crate) fn greedy(max_tokens: u32) -> proto::GenerationConfig {
     }
 }
 
-/// A streamed chat: its deltas and its end.
+/// A streamed chat with the default model: its deltas and its end.
 pub(crate) async fn stream_chat(
     client: &mut Client,
     content: &str,
     generation: proto::GenerationConfig,
 ) -> Result<(Vec<proto::Delta>, proto::Completion), Status> {
+    stream_chat_with(client, "", content, generation).await
+}
+
+/// A streamed chat with this model.
+pub(crate) async fn stream_chat_with(
+    client: &mut Client,
+    model: &str,
+    content: &str,
+    generation: proto::GenerationConfig,
+) -> Result<(Vec<proto::Delta>, proto::Completion), Status> {
     let request = proto::StreamChatRequest {
+        model: model.to_owned(),
         messages: user(content),
         generation: Some(generation),
-        ..Default::default()
     };
     let mut stream = client.stream_chat(request).await?.into_inner();
     let (mut deltas, mut completion) = (Vec::new(), None);

@@ -4,6 +4,7 @@
 
 mod common;
 mod formats;
+mod hub;
 mod identity;
 mod service;
 mod truncation;

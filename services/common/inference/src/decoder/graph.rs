@@ -81,7 +81,8 @@ impl Graph {
     }
 }
 
-fn expect<'a>(
+/// The input or output of this name and type.
+pub(super) fn expect<'a>(
     ports: &'a [Port],
     kind: &str,
     name: &str,

@@ -2,11 +2,14 @@
 
 pub(crate) mod binding;
 pub(crate) mod graph;
+mod hub;
 pub(crate) mod kv;
 pub(crate) mod onnx;
+mod open;
 mod plan;
 
-pub use onnx::{DecoderConfig, OnnxDecoder};
+pub use onnx::OnnxDecoder;
+pub use open::{DecoderConfig, load_decoder};
 
 use crate::{InferenceError, RunControl};
 
@@ -34,9 +37,9 @@ pub trait Decoder: Send {
     /// Length of one row of logits.
     fn vocabulary_size(&self) -> usize;
 
-    /// Runs one step. Rows name distinct slots; single-token rows share one run, a row of several tokens has one of
-    /// its own, so a mixed step costs no padding. The answer has one row of logits for each row that asked, in the
-    /// order of `rows`.
+    /// Runs one step. Rows name distinct slots; single-token rows share runs as far as the layout allows, a row of
+    /// several tokens has one of its own, so a mixed step costs no padding. The answer has one row of logits for each
+    /// row that asked, in the order of `rows`.
     ///
     /// After an error the step's tokens count as not taken in: the KV rows below each `position` are intact.
     ///

@@ -11,32 +11,16 @@ use std::{ffi::CString, ops::Range};
 
 use half::f16;
 use ort::{session::Session, value::PrimitiveTensorElementType};
-use serde::{Deserialize, Serialize};
 
 use super::{
-    Decoder, Logits, Row,
+    Decoder, DecoderConfig, Logits, Row,
     binding::Binding,
     graph::Graph,
     kv::KvCache,
+    open::check_context,
     plan::{self, Run},
 };
 use crate::{ElementType, InferenceError, ModelFolder, Port, RunControl, Runtime, SessionConfig, session};
-
-/// Size of a decoder's KV cache.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct DecoderConfig {
-    /// Sequences side by side.
-    pub slots: usize,
-    /// Tokens that each of them may hold.
-    pub context_length: usize,
-}
-
-impl Default for DecoderConfig {
-    fn default() -> Self {
-        Self { slots: 8, context_length: 2048 }
-    }
-}
 
 /// The model of a folder, run by ONNX Runtime.
 pub struct OnnxDecoder {
@@ -80,10 +64,18 @@ impl OnnxDecoder {
         config: &DecoderConfig,
         session: &SessionConfig,
     ) -> Result<Self, InferenceError> {
-        let session = session::open_session(runtime, folder, "model.onnx", session)?;
+        check_context(folder, config)?;
+        Self::new(session::open_session(runtime, folder, "model.onnx", session)?, folder, config)
+    }
+
+    /// The decoder of a loaded graph.
+    pub(super) fn new(
+        session: Session,
+        folder: &ModelFolder,
+        config: &DecoderConfig,
+    ) -> Result<Self, InferenceError> {
         let graph = Graph::read(&Port::all(session.inputs()), &Port::all(session.outputs()))
             .map_err(|problem| InferenceError::unsupported(folder.id(), problem))?;
-        check_context(folder, config)?;
         let cache = KvCache::new(graph.kv_shape(config.slots, config.context_length));
         Ok(Self { session, graph, cache, views: Vec::new(), buffers: Buffers::default(), spare: Vec::new() })
     }
@@ -238,29 +230,6 @@ unsafe fn bind_plane<T: PrimitiveTensorElementType + std::fmt::Debug>(
     }
 }
 
-/// A context longer than the model's rotary tables would read past their end.
-fn check_context(folder: &ModelFolder, config: &DecoderConfig) -> Result<(), InferenceError> {
-    #[derive(Deserialize)]
-    struct ModelConfig {
-        max_position_embeddings: Option<usize>,
-    }
-    if config.slots == 0 || config.context_length == 0 {
-        return Err(InferenceError::InvalidRun("a decoder needs at least one slot and one token".to_owned()));
-    }
-    if !folder.has("config.json") {
-        return Ok(());
-    }
-    let model: ModelConfig = folder.json("config.json")?;
-    match model.max_position_embeddings {
-        Some(longest) if config.context_length > longest => {
-            let problem =
-                format!("context_length {} is above its {longest} positions", config.context_length);
-            Err(InferenceError::unsupported(folder.id(), problem))
-        }
-        _ => Ok(()),
-    }
-}
-
 impl Decoder for OnnxDecoder {
     fn slots(&self) -> usize {
         self.cache.shape().slots
@@ -279,7 +248,7 @@ impl Decoder for OnnxDecoder {
         plan::check(rows, self.slots(), self.context_length(), vocabulary)
             .map_err(InferenceError::InvalidRun)?;
         let runs = plan::plan(rows, self.graph.idle_rows);
-        let order = plan::order(rows, &runs);
+        let order = plan::order(rows, runs.iter().flat_map(|run| &run.rows).copied());
         // Runs write into the answer itself; zeroing it first would cost as much as a copy.
         let mut values = std::mem::take(&mut self.spare);
         values.clear();

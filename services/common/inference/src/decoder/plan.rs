@@ -1,6 +1,6 @@
 //! Which rows of a step share a run: pure arithmetic.
 
-use std::ops::Range;
+use std::{cmp::Reverse, ops::Range};
 
 use super::Row;
 
@@ -74,10 +74,30 @@ pub(super) fn plan(rows: &[Row<'_>], idle_rows: bool) -> Vec<Run> {
     runs
 }
 
-/// Where each row of logits stands when the runs write theirs one after another.
-pub(super) fn order(rows: &[Row<'_>], runs: &[Run]) -> Vec<usize> {
-    let written: Vec<usize> =
-        runs.iter().flat_map(|run| &run.rows).copied().filter(|&n| rows[n].logits).collect();
+/// Groups the rows of a step into runs of one past: decoding rows that hold equally many tokens together or, where the
+/// shorter ones may be padded, those that hold at least half as many as the longest of their run; prefilling rows one
+/// by one. The rows of a run are in the order of their slots, so that slots that go on together make the same run again.
+pub(super) fn alike(rows: &[Row<'_>], padding: bool) -> Vec<Vec<usize>> {
+    let (mut decoding, prefilling): (Vec<usize>, Vec<usize>) =
+        (0..rows.len()).partition(|&n| rows[n].tokens.len() == 1);
+    decoding.sort_unstable_by_key(|&n| Reverse(rows[n].position));
+    let mut runs: Vec<Vec<usize>> = Vec::new();
+    for n in decoding {
+        let position = rows[n].position;
+        let fits = |longest: usize| position == longest || padding && position * 2 >= longest;
+        match runs.last_mut() {
+            Some(run) if fits(rows[run[0]].position) => run.push(n),
+            _ => runs.push(vec![n]),
+        }
+    }
+    runs.iter_mut().for_each(|run| run.sort_unstable_by_key(|&n| rows[n].slot));
+    runs.extend(prefilling.into_iter().map(|n| vec![n]));
+    runs
+}
+
+/// Where each row of logits stands when the runs write theirs one after another; `run` gives the rows in that order.
+pub(super) fn order(rows: &[Row<'_>], run: impl Iterator<Item = usize>) -> Vec<usize> {
+    let written: Vec<usize> = run.filter(|&n| rows[n].logits).collect();
     let mut order: Vec<usize> = (0..written.len()).collect();
     // `written` lists rows by place; sorting the places by row gives the place of each row that asked.
     order.sort_unstable_by_key(|&place| written[place]);
@@ -87,6 +107,10 @@ pub(super) fn order(rows: &[Row<'_>], runs: &[Run]) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn order_of(rows: &[Row<'_>], runs: &[Run]) -> Vec<usize> {
+        order(rows, runs.iter().flat_map(|run| &run.rows).copied())
+    }
 
     fn row(slot: usize, tokens: &[u32], logits: bool) -> Row<'_> {
         Row { slot, tokens, position: 0, logits }
@@ -104,7 +128,7 @@ mod tests {
                 Run { slots: 2..3, width: 2, rows: vec![3] },
             ]
         );
-        assert_eq!(order(&rows, &runs), [0, 1, 2]);
+        assert_eq!(order_of(&rows, &runs), [0, 1, 2]);
     }
 
     #[test]
@@ -112,7 +136,7 @@ mod tests {
         // The prefilling row comes first in the step and last in the runs.
         let rows = [row(5, &[1, 2], true), row(0, &[1], true), row(7, &[1], false), row(1, &[1], true)];
         let runs = plan(&rows, true);
-        assert_eq!(order(&rows, &runs), [2, 0, 1]);
+        assert_eq!(order_of(&rows, &runs), [2, 0, 1]);
     }
 
     #[test]
@@ -121,6 +145,16 @@ mod tests {
         let slots = |idle_rows| plan(&rows, idle_rows).into_iter().map(|run| run.slots).collect::<Vec<_>>();
         assert_eq!(slots(true), [0..4, 7..8]);
         assert_eq!(slots(false), [0..1, 3..4, 7..8]);
+    }
+
+    #[test]
+    fn decoding_rows_alike_share_a_run() {
+        let at = |slot, tokens, position| Row { position, ..row(slot, tokens, true) };
+        let rows = [at(4, &[1], 9), at(0, &[1], 9), at(1, &[1, 2], 9), at(3, &[1], 4), at(2, &[1], 5)];
+        let runs = alike(&rows, false);
+        assert_eq!(runs, [vec![1, 0], vec![4], vec![3], vec![2]]);
+        assert_eq!(order(&rows, runs.into_iter().flatten()), [1, 0, 4, 3, 2]);
+        assert_eq!(alike(&rows, true), [vec![1, 4, 0], vec![3], vec![2]]);
     }
 
     #[test]

@@ -1,0 +1,389 @@
+//! A decoder-only model in the layout of the hub: a cache that grows by concatenation.
+//!
+//! Inputs: `input_ids [b, s]`, `attention_mask [b, past + s]`, `position_ids [b, s]` and `past_key_values.N.{key,value}
+//! [b, heads, past, head_size]`. Outputs: `logits [b, s, vocabulary]` and `present.N.{key,value}` with `past + s` rows.
+//! Hugging Face Optimum, onnxruntime-genai and transformers.js write their folders so; some graphs do without the mask
+//! or the positions, take `use_cache_branch` (a merged decoder) or `num_logits_to_keep`, or give the last position's
+//! logits alone.
+//!
+//! The rows of a run all have one `past`. Decoding slots that hold equally many tokens share a run, as do those that
+//! hold fewer, padded and masked, where the graph leaves padding out of account. Graphs that mask attention do so for
+//! padding in front; those that attend by `GroupQueryAttention`, as onnxruntime-genai writes them, read lengths off the
+//! mask and leave out what stands behind. Which it is, if any, is tried when a graph is loaded.
+
+mod graph;
+mod rows;
+
+use std::fmt::Debug;
+
+use half::f16;
+use ort::{
+    session::{Session, SessionInputValue},
+    value::{DynValue, PrimitiveTensorElementType, Tensor},
+};
+
+use self::{
+    graph::HubGraph,
+    rows::{Padding, SlotRows},
+};
+use super::{Decoder, DecoderConfig, Logits, Row, plan};
+use crate::{ElementType, InferenceError, ModelFolder, Port, RunControl};
+
+/// Element of a KV cache.
+trait Element: PrimitiveTensorElementType + Copy + Debug + Default + Send + 'static {
+    /// A key or value like no other: attention to it is seen in the logits.
+    const LOUD: Self;
+}
+
+impl Element for f32 {
+    const LOUD: Self = 64.0;
+}
+
+impl Element for f16 {
+    const LOUD: Self = Self::from_f32_const(64.0);
+}
+
+/// The decoder of a graph in this layout.
+///
+/// # Errors
+/// [`InferenceError::ModelUnsupported`] says what the graph lacks; [`InferenceError::RunFailed`] when a graph that does
+/// not tell its vocabulary can't be run.
+pub(super) fn open(
+    session: Session,
+    folder: &ModelFolder,
+    config: &DecoderConfig,
+) -> Result<Box<dyn Decoder>, InferenceError> {
+    let graph = HubGraph::read(&Port::all(session.inputs()), &Port::all(session.outputs()))
+        .map_err(|problem| InferenceError::unsupported(folder.id(), problem))?;
+    if graph.element_type == ElementType::F16 {
+        Ok(Box::new(HubDecoder::<f16>::new(session, graph, config)?))
+    } else {
+        Ok(Box::new(HubDecoder::<f32>::new(session, graph, config)?))
+    }
+}
+
+struct HubDecoder<T> {
+    session: Session,
+    graph: HubGraph,
+    slots: usize,
+    context_length: usize,
+    vocabulary_size: usize,
+    /// Rows that hold fewer tokens than others may be padded.
+    padding: bool,
+    rows: SlotRows<T>,
+    held: Vec<Held>,
+    /// Memory of an earlier step's logits, for the next one.
+    spare: Vec<f32>,
+}
+
+/// What a run has left behind: its `present`, ready to be the `past` of the next run of the same slots. A slot is in
+/// one of them at most. It spares decoding slots that stay together the gathering of all their rows for each token.
+struct Held {
+    slots: Vec<usize>,
+    /// Tokens that each slot holds; the padding of the shorter ones is in `planes` too.
+    kept: Vec<usize>,
+    planes: Vec<DynValue>,
+}
+
+/// One call of the model: these slots take in as many tokens each.
+struct Batch<'a> {
+    slots: Vec<usize>,
+    /// Tokens that each slot holds before.
+    kept: Vec<usize>,
+    tokens: Vec<&'a [u32]>,
+}
+
+impl Batch<'_> {
+    /// New tokens of a row.
+    fn width(&self) -> usize {
+        self.tokens[0].len()
+    }
+
+    /// Tokens before them, padding included.
+    fn past(&self) -> usize {
+        self.kept.iter().copied().max().unwrap_or_default()
+    }
+}
+
+impl<T: Element> HubDecoder<T> {
+    fn new(session: Session, graph: HubGraph, config: &DecoderConfig) -> Result<Self, InferenceError> {
+        let planes = graph.planes.len();
+        let rows = |padding| SlotRows::new(config.slots, planes, T::default(), padding);
+        let mut decoder = Self {
+            vocabulary_size: graph.vocabulary_size.unwrap_or_default(),
+            session,
+            graph,
+            slots: config.slots,
+            context_length: config.context_length,
+            padding: false,
+            rows: rows(Padding::Front),
+            held: Vec::new(),
+            spare: Vec::new(),
+        };
+        if decoder.graph.vocabulary_size.is_none() {
+            let batch = Batch { slots: vec![0], kept: vec![0], tokens: vec![&[0]] };
+            let logits = decoder.run(&batch, &RunControl::new())?;
+            decoder.vocabulary_size = logits.shape().last().map_or(0, |&size| size as usize);
+        }
+        let mut padding = Padding::Front;
+        for tried in [Padding::Front, Padding::Back] {
+            if !decoder.padding && decoder.try_padding(tried)? {
+                (decoder.padding, padding) = (true, tried);
+            }
+        }
+        // Trials leave no rows behind.
+        decoder.rows = rows(padding);
+        decoder.held.clear();
+        Ok(decoder)
+    }
+
+    /// Whether a row says the same padded, among longer ones. Its padding is loud in this trial, so that attention to it
+    /// can't be mistaken for the error of another order of sums.
+    fn try_padding(&mut self, padding: Padding) -> Result<bool, InferenceError> {
+        const PROMPT: [u32; 8] = [0; 8];
+        const TOLERANCE: f32 = 0.01;
+        if self.slots == 1 || self.context_length <= PROMPT.len() || !self.graph.attention_mask {
+            return Ok(false);
+        }
+        let control = RunControl::new();
+        let row = |slot, tokens, position| Row { slot, tokens, position, logits: true };
+        let decoding = [row(0, &PROMPT[..1], PROMPT.len()), row(1, &PROMPT[..1], 2)];
+        (self.rows.filler, self.rows.padding) = (T::LOUD, padding);
+        let (mut alone, mut together) = (Vec::new(), Vec::new());
+        self.step_together(&[row(0, &PROMPT, 0)], &mut alone, &control)?;
+        self.step_together(&[row(1, &PROMPT[..2], 0)], &mut alone, &control)?;
+        alone.clear();
+        for row in decoding {
+            self.step_together(&[row], &mut alone, &control)?;
+        }
+        // A graph may as well refuse it.
+        if self.step_together(&decoding, &mut together, &control).is_err() {
+            return Ok(false);
+        }
+        let largest = alone.iter().fold(0.0, |largest: f32, value| largest.max(value.abs()));
+        Ok(alone.iter().zip(&together).all(|(one, other)| (one - other).abs() <= TOLERANCE * largest))
+    }
+
+    /// Runs a batch and keeps its rows; gives the graph's logits.
+    fn run(&mut self, batch: &Batch<'_>, control: &RunControl) -> Result<DynValue, InferenceError> {
+        let past = self.past(batch).map_err(InferenceError::run_failed)?;
+        let mut feeds = self.small_inputs(batch).map_err(InferenceError::run_failed)?;
+        let names = self.graph.planes.iter().map(|plane| plane.past.as_str());
+        feeds.extend(names.zip(past.into_iter().map(SessionInputValue::from)));
+        let mut outputs = self
+            .session
+            .run_with_options(feeds, control.options()?)
+            .map_err(|error| control.run_error(error))?;
+        let mut output = |name: &str| {
+            let missing = || InferenceError::run_failed(format!("no output {name:?}"));
+            outputs.remove(name).ok_or_else(missing)
+        };
+        let logits = output("logits")?;
+        let planes: Vec<DynValue> =
+            self.graph.planes.iter().map(|plane| output(&plane.present)).collect::<Result<_, _>>()?;
+        drop(outputs);
+
+        let tokens = batch.past() + batch.width();
+        for (plane, value) in planes.iter().enumerate() {
+            let sizes = &self.graph.planes[plane];
+            let (shape, values) = value.try_extract_tensor::<T>().map_err(InferenceError::run_failed)?;
+            let expected = [batch.slots.len(), sizes.heads, tokens, sizes.head_size];
+            if !shape.iter().map(|&dimension| dimension as usize).eq(expected) {
+                let problem = format!("output {:?} is {shape:?} instead of {expected:?}", sizes.present);
+                return Err(InferenceError::run_failed(problem));
+            }
+            self.rows.extend(plane, sizes, &batch.slots, &batch.kept, values);
+        }
+        let kept = batch.kept.iter().map(|kept| kept + batch.width()).collect();
+        self.held.push(Held { slots: batch.slots.clone(), kept, planes });
+        Ok(logits)
+    }
+
+    /// The cache of a batch as the graph takes it.
+    fn past(&mut self, batch: &Batch<'_>) -> ort::Result<Vec<DynValue>> {
+        let same = |held: &Held| held.slots == batch.slots && held.kept == batch.kept;
+        let held = self.held.iter().position(same).map(|place| self.held.swap_remove(place));
+        // Whatever else holds rows of these slots is out of date after the run.
+        self.held.retain(|held| held.slots.iter().all(|slot| !batch.slots.contains(slot)));
+        if let Some(held) = held {
+            return Ok(held.planes);
+        }
+        let gathered = self.graph.planes.iter().enumerate().map(|(plane, sizes)| {
+            let values = self.rows.gather(plane, sizes, &batch.slots, &batch.kept);
+            let shape = [batch.slots.len(), sizes.heads, batch.past(), sizes.head_size];
+            Ok(Tensor::from_array((shape, values))?.into_dyn())
+        });
+        gathered.collect()
+    }
+
+    /// All inputs but the cache.
+    fn small_inputs(
+        &self,
+        batch: &Batch<'_>,
+    ) -> ort::Result<Vec<(&'static str, SessionInputValue<'static>)>> {
+        let (count, width, past) = (batch.slots.len(), batch.width(), batch.past());
+        let ids: Vec<i64> = batch.tokens.iter().copied().flatten().map(|&token| i64::from(token)).collect();
+        let mut feeds = vec![("input_ids", Tensor::from_array(([count, width], ids))?.into())];
+        if self.graph.attention_mask {
+            let first = |kept: usize| match self.rows.padding {
+                Padding::Front => past - kept,
+                Padding::Back => 0,
+            };
+            let real = |kept: usize| first(kept)..first(kept) + kept + width;
+            let row =
+                |kept: usize| (0..past + width).map(move |place| i64::from(real(kept).contains(&place)));
+            let mask: Vec<i64> = batch.kept.iter().flat_map(|&kept| row(kept)).collect();
+            feeds.push(("attention_mask", Tensor::from_array(([count, past + width], mask))?.into()));
+        }
+        if self.graph.position_ids {
+            let positions = batch.kept.iter().flat_map(|&kept| kept as i64..(kept + width) as i64);
+            let positions: Vec<i64> = positions.collect();
+            feeds.push(("position_ids", Tensor::from_array(([count, width], positions))?.into()));
+        }
+        if self.graph.use_cache_branch {
+            feeds.push(("use_cache_branch", Tensor::from_array(([1], vec![past > 0]))?.into()));
+        }
+        if self.graph.num_logits_to_keep {
+            feeds.push(("num_logits_to_keep", Tensor::from_array(([0_usize; 0], vec![1_i64]))?.into()));
+        }
+        Ok(feeds)
+    }
+
+    /// Runs rows that share a run; the logits of those that asked go to the end of `values`.
+    fn step_together(
+        &mut self,
+        rows: &[Row<'_>],
+        values: &mut Vec<f32>,
+        control: &RunControl,
+    ) -> Result<(), InferenceError> {
+        let width = rows[0].tokens.len();
+        // The branch of a merged decoder that takes a past was traced with one token, and may hold no causal mask.
+        let piece = if self.graph.use_cache_branch && rows[0].position > 0 { 1 } else { width };
+        let mut logits = None;
+        for at in (0..width).step_by(piece) {
+            let batch = Batch {
+                slots: rows.iter().map(|row| row.slot).collect(),
+                kept: rows.iter().map(|row| row.position + at).collect(),
+                tokens: rows.iter().map(|row| &row.tokens[at..at + piece]).collect(),
+            };
+            logits = Some(self.run(&batch, control)?);
+        }
+        if let Some(logits) = logits.filter(|_| rows.iter().any(|row| row.logits)) {
+            if self.graph.logits_type == ElementType::F16 {
+                self.read_logits(&logits, rows, values, f16::to_f32)?;
+            } else {
+                self.read_logits(&logits, rows, values, |value: f32| value)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The last position's logits of each row that asked.
+    fn read_logits<L: Element>(
+        &self,
+        logits: &DynValue,
+        rows: &[Row<'_>],
+        values: &mut Vec<f32>,
+        number: impl Fn(L) -> f32,
+    ) -> Result<(), InferenceError> {
+        let (shape, all) = logits.try_extract_tensor::<L>().map_err(InferenceError::run_failed)?;
+        let positions = match **shape {
+            [count, positions, size]
+                if count as usize == rows.len() && positions > 0 && size as usize == self.vocabulary_size =>
+            {
+                positions as usize
+            }
+            _ => {
+                let problem = format!("output \"logits\" is {shape:?} for {} rows", rows.len());
+                return Err(InferenceError::run_failed(problem));
+            }
+        };
+        for (row, all) in rows.iter().zip(all.chunks_exact(positions * self.vocabulary_size)) {
+            if row.logits {
+                let last = &all[(positions - 1) * self.vocabulary_size..];
+                values.extend(last.iter().map(|&value| number(value)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows below each position must be there: unlike a buffer, a slot holds no more than it was given.
+    fn check(&self, rows: &[Row<'_>]) -> Result<(), String> {
+        plan::check(rows, self.slots, self.context_length, self.vocabulary_size)?;
+        for row in rows {
+            for (plane, sizes) in self.graph.planes.iter().enumerate() {
+                let tokens = self.rows.tokens(plane, sizes, row.slot);
+                if row.position > tokens {
+                    return Err(format!(
+                        "position {} of slot {}, which holds {tokens}",
+                        row.position, row.slot
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<T: Element> Decoder for HubDecoder<T> {
+    fn slots(&self) -> usize {
+        self.slots
+    }
+
+    fn context_length(&self) -> usize {
+        self.context_length
+    }
+
+    fn vocabulary_size(&self) -> usize {
+        self.vocabulary_size
+    }
+
+    fn step(&mut self, rows: &[Row<'_>], control: &RunControl) -> Result<Logits, InferenceError> {
+        self.check(rows).map_err(InferenceError::InvalidRun)?;
+        let runs = plan::alike(rows, self.padding);
+        let order = plan::order(rows, runs.iter().flatten().copied());
+        let mut values = std::mem::take(&mut self.spare);
+        values.clear();
+        values.reserve(order.len() * self.vocabulary_size);
+        for run in &runs {
+            let rows: Vec<Row<'_>> = run.iter().map(|&row| rows[row]).collect();
+            self.step_together(&rows, &mut values, control)?;
+        }
+        Ok(Logits::ordered(self.vocabulary_size, values, order))
+    }
+
+    fn recycle(&mut self, logits: Logits) {
+        self.spare = logits.into_values();
+    }
+
+    fn copy(&mut self, from: usize, to: usize, tokens: usize) {
+        self.rows.copy(&self.graph.planes, from, to, tokens);
+        self.held.retain(|held| !held.slots.contains(&to));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::{Runtime, RuntimeConfig, SessionConfig, session::open_session};
+
+    #[test]
+    fn padding_is_for_graphs_that_leave_it_out_of_account() {
+        let hub = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../tests/golden/text/hub");
+        let runtime = Runtime::start(&RuntimeConfig::default()).unwrap();
+        let padding = |model: &str, file: &str, slots: usize| {
+            let folder = ModelFolder::open(&hub.join(model)).unwrap();
+            let session = open_session(&runtime, &folder, file, &SessionConfig::default()).unwrap();
+            let graph = HubGraph::read(&Port::all(session.inputs()), &Port::all(session.outputs())).unwrap();
+            let config = DecoderConfig { slots, context_length: 16 };
+            let decoder = HubDecoder::<f32>::new(session, graph, &config).unwrap();
+            decoder.padding.then_some(decoder.rows.padding)
+        };
+        assert_eq!(padding("llama", "model.onnx", 2), Some(Padding::Front));
+        assert_eq!(padding("gpt2-merged", "decoder_model_merged.onnx", 2), Some(Padding::Front));
+        assert_eq!(padding("qwen3-genai", "model.onnx", 2), Some(Padding::Back));
+        assert_eq!(padding("llama", "model.onnx", 1), None);
+    }
+}

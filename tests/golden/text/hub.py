@@ -1,0 +1,218 @@
+"""Writes hub/: tiny decoders with random weights in the layout of the hub, and what the libraries they come from write.
+
+Each folder is as its exporter leaves it:
+
+    llama             Optimum, float32
+    qwen2-f16         Optimum, float16 weights, cache and logits
+    gpt2-merged       Optimum's merged decoder (`use_cache_branch`), float32
+    qwen3-genai       onnxruntime-genai, float32, external data
+    qwen3-genai-int4  onnxruntime-genai, 4-bit weights, external data
+
+greedy.json has, for each, prompts and the tokens that follow them, and a message whose answer ends with the model's end
+token: by transformers' own greedy `generate`, for 4-bit weights by onnxruntime-genai. Prompts are taken by chance. One
+is passed over where the second-best token comes so close to the best that the order of a sum could decide, or that leads
+into a loop.
+
+Usage: python hub.py FOLDER, with torch, transformers<5, optimum-onnx and onnxruntime-genai<0.12 from PyPI.
+"""
+
+import itertools
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import onnxruntime_genai
+import torch
+from onnxruntime_genai.models.builder import create_model
+from optimum.exporters.onnx import export, main_export
+from optimum.exporters.onnx.model_configs import GPT2OnnxConfig
+from optimum.onnx import merge_decoders
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import (
+    AutoModelForCausalLM,
+    GPT2Config,
+    LlamaConfig,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen3Config,
+)
+
+SPECIAL_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+BYTES = 256
+START, _, END = range(BYTES, BYTES + len(SPECIAL_TOKENS))
+VOCABULARY = BYTES + len(SPECIAL_TOKENS)
+TEMPLATE = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + eos_token + '\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+PROMPT_LENGTHS = [1, 2, 5, 5, 9, 17, 17, 40]
+NEW_TOKENS = 16
+
+# Wide weights: narrow ones make a model that writes one token over and over.
+SIZES = dict(
+    vocab_size=VOCABULARY,
+    hidden_size=32,
+    intermediate_size=48,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    max_position_embeddings=256,
+    initializer_range=0.4,
+    tie_word_embeddings=False,
+    bos_token_id=START,
+    eos_token_id=END,
+)
+CONFIGS = {
+    "llama": LlamaConfig(**SIZES),
+    "qwen2": Qwen2Config(**SIZES),
+    "qwen3": Qwen3Config(head_dim=16, **SIZES),
+    "gpt2": GPT2Config(
+        vocab_size=VOCABULARY,
+        n_embd=32,
+        n_layer=2,
+        n_head=4,
+        n_positions=256,
+        initializer_range=0.4,
+        tie_word_embeddings=False,
+        bos_token_id=END,
+        eos_token_id=END,
+    ),
+}
+
+
+def tokenizer():
+    """Bytes and special tokens."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    inner = Tokenizer(models.BPE(vocab={spelling: n for n, spelling in enumerate(alphabet)}, merges=[]))
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    inner.add_special_tokens(SPECIAL_TOKENS)
+    made = PreTrainedTokenizerFast(
+        tokenizer_object=inner, bos_token=SPECIAL_TOKENS[0], eos_token=SPECIAL_TOKENS[2], pad_token=SPECIAL_TOKENS[0]
+    )
+    made.chat_template = TEMPLATE
+    return made
+
+
+def make(name, folder):
+    torch.manual_seed(20240607)
+    model = AutoModelForCausalLM.from_config(CONFIGS[name]).eval()
+    model.save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+    return model
+
+
+def export_merged(model, source, folder):
+    """As Optimum writes decoders of two branches: one without a past, one with a past and a single token."""
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    first, later = folder / "decoder_model.onnx", folder / "decoder_with_past_model.onnx"
+    for path, past in ((first, False), (later, True)):
+        config = GPT2OnnxConfig(model.config, task="text-generation", use_past=True, use_past_in_inputs=past)
+        export(model, config, path, opset=18)
+    merge_decoders(first, later, save_path=folder / "decoder_model_merged.onnx", strict=False)
+    first.unlink()
+    later.unlink()
+
+
+def cases(write, least_margin):
+    """Random prompts and what `write` makes of them; it gives tokens and the least lead of a best token."""
+    generator = torch.Generator().manual_seed(1)
+    for length in PROMPT_LENGTHS:
+        while True:
+            prompt = torch.randint(BYTES, (length,), generator=generator).tolist()
+            tokens, margin = write(prompt)
+            plain = len(tokens) == NEW_TOKENS and max(tokens) < BYTES
+            if plain and margin > least_margin and len(set(tokens)) > NEW_TOKENS // 4:
+                yield {"prompt": prompt, "tokens": tokens}
+                break
+
+
+def conversation(write, least_margin):
+    """A message whose answer the model ends itself, by its end token, and that answer."""
+    spelled = tokenizer()
+    for n in itertools.count():
+        content = f"Tell me about {n}."
+        message = {"role": "user", "content": content}
+        prompt = spelled.apply_chat_template([message], add_generation_prompt=True)
+        tokens, margin = write(prompt)
+        if tokens[-1] == END and len(tokens) > 3 and margin > least_margin:
+            text = spelled.decode(tokens, skip_special_tokens=True)
+            return {"content": content, "tokens": len(tokens), "text": text}
+
+
+def both(write, least_margin):
+    return {"cases": list(cases(write, least_margin)), "conversation": conversation(write, least_margin)}
+
+
+def by_transformers(model):
+    def write(prompt):
+        out = model.generate(
+            torch.tensor([prompt]),
+            attention_mask=torch.ones(1, len(prompt), dtype=torch.int64),
+            do_sample=False,
+            max_new_tokens=NEW_TOKENS,
+            pad_token_id=START,
+            output_logits=True,
+            return_dict_in_generate=True,
+        )
+        best = torch.cat(out.logits).topk(2).values
+        return out.sequences[0, len(prompt) :].tolist(), (best[:, 0] - best[:, 1]).min().item()
+
+    return write
+
+
+def by_genai(folder):
+    model = onnxruntime_genai.Model(str(folder))
+
+    def write(prompt):
+        parameters = onnxruntime_genai.GeneratorParams(model)
+        parameters.set_search_options(do_sample=False, max_length=len(prompt) + NEW_TOKENS)
+        generator = onnxruntime_genai.Generator(model, parameters)
+        generator.append_tokens(prompt)
+        margin = float("inf")
+        while not generator.is_done():
+            best = torch.tensor(generator.get_logits()).flatten().topk(2).values
+            margin = min(margin, (best[0] - best[1]).item())
+            generator.generate_next_token()
+        tokens = [int(token) for token in generator.get_sequence(0)[len(prompt) :]]
+        # It leaves the end token out.
+        return tokens + [END] * (len(tokens) < NEW_TOKENS), margin
+
+    return write
+
+
+def main():
+    # Models this small are slowed down by more threads.
+    torch.set_num_threads(1)
+    target = Path(sys.argv[1])
+    shutil.rmtree(target, ignore_errors=True)
+    golden = {}
+    with tempfile.TemporaryDirectory() as work:
+        work = Path(work)
+        sources = {name: make(name, work / name) for name in CONFIGS}
+        with_past = dict(task="text-generation-with-past", do_validation=False)
+
+        main_export(str(work / "llama"), str(target / "llama"), **with_past)
+        golden["llama"] = both(by_transformers(sources["llama"]), 0.01)
+
+        main_export(str(work / "qwen2"), str(target / "qwen2-f16"), dtype="fp16", **with_past)
+        # The same weights, computed in float32: what 16 bits lose in sums stays below the margin.
+        golden["qwen2-f16"] = both(by_transformers(sources["qwen2"].half().float()), 0.03)
+
+        export_merged(sources["gpt2"], work / "gpt2", target / "gpt2-merged")
+        golden["gpt2-merged"] = both(by_transformers(sources["gpt2"]), 0.01)
+
+        for name, precision in (("qwen3-genai", "fp32"), ("qwen3-genai-int4", "int4")):
+            create_model("", str(work / "qwen3"), str(target / name), precision, "cpu", str(work / "cache"))
+        golden["qwen3-genai"] = both(by_transformers(sources["qwen3"]), 0.01)
+        golden["qwen3-genai-int4"] = both(by_genai(target / "qwen3-genai-int4"), 0.03)
+
+    with open(target / "greedy.json", "w", encoding="utf-8") as file:
+        json.dump(golden, file)
+        file.write("\n")
+
+
+if __name__ == "__main__":
+    main()
