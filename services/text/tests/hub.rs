@@ -6,7 +6,9 @@
 use std::{collections::BTreeMap, fs, path::Path, time::Instant};
 
 use atelier_core::TenantId;
-use atelier_inference::{DecoderConfig, ModelFolder, Runtime, RuntimeConfig, SessionConfig, load_decoder};
+use atelier_inference::{
+    DecoderConfig, ModelFolder, Priority, Runtime, RuntimeConfig, SessionConfig, load_decoder,
+};
 use atelier_text::{
     engine::{Engine, EngineConfig, Event, Events, GenerationCall, Writer},
     sampling::Sampling,
@@ -46,6 +48,8 @@ fn call(case: &Case) -> GenerationCall {
         sampling: Sampling { temperature: 0.0, ..Sampling::default() },
         max_tokens: case.tokens.len(),
         stop_tokens: Vec::new(),
+        grammar: None,
+        priority: Priority::Normal,
         writer: Box::new(Spell),
         tenant: TenantId::default_tenant(),
         deadline: None,
