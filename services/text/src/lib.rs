@@ -30,6 +30,7 @@ use std::{
 
 use atelier_proto::text::v1::text_service_server::TextServiceServer;
 use atelier_rpc::{Listeners, Server, Workers, limited};
+use futures::future::BoxFuture;
 
 pub use config::Config;
 pub use error::TextError;
@@ -41,19 +42,30 @@ use service::Text;
 ///
 /// # Errors
 /// A model can't be loaded, or the server can't serve.
-pub async fn serve(
+pub fn serve(
     config: Config,
     listeners: Listeners,
     shutdown: impl Future<Output = ()> + Send + 'static,
-) -> anyhow::Result<()> {
-    let registry = Arc::new(OnceLock::new());
-    let service = Text::new(Arc::clone(&registry), Workers::new(config.max_concurrent_tokenizations));
-    let server = Server::builder("text", &config.server)
-        .service(limited!(TextServiceServer::new(service), &config.server));
-    let load = move || Ok(Registry::load(&config)?);
-    let served: anyhow::Result<()> = server.serve_loading(listeners, shutdown, &registry, load).await;
-    if let Some(registry) = registry.get() {
-        registry.close().await;
-    }
-    served
+) -> BoxFuture<'static, anyhow::Result<()>> {
+    serve_boxed(config, listeners, Box::pin(shutdown))
+}
+
+/// Not generic: the service is compiled here, once, and not again in each program and each test that serves it.
+fn serve_boxed(
+    config: Config,
+    listeners: Listeners,
+    shutdown: BoxFuture<'static, ()>,
+) -> BoxFuture<'static, anyhow::Result<()>> {
+    Box::pin(async move {
+        let registry = Arc::new(OnceLock::new());
+        let service = Text::new(Arc::clone(&registry), Workers::new(config.max_concurrent_tokenizations));
+        let server = Server::builder("text", &config.server)
+            .service(limited!(TextServiceServer::new(service), &config.server));
+        let load = move || Ok(Registry::load(&config)?);
+        let served: anyhow::Result<()> = server.serve_loading(listeners, shutdown, &registry, load).await;
+        if let Some(registry) = registry.get() {
+            registry.close().await;
+        }
+        served
+    })
 }
