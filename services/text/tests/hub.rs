@@ -49,6 +49,8 @@ fn call(case: &Case) -> GenerationCall {
         max_tokens: case.tokens.len(),
         stop_tokens: Vec::new(),
         grammar: None,
+        logprobs: None,
+        scored: Vec::new(),
         priority: Priority::Normal,
         writer: Box::new(Spell),
         tenant: TenantId::default_tenant(),
