@@ -102,7 +102,12 @@ fn completion(tokens: u32) -> text::Completion {
             cached_tokens: 2,
             truncated_tokens: 0,
         }),
-        tokens: vec![text::TokenLogprob { token_id: 5, text: b"sea".to_vec(), logprob: -0.5, top: Vec::new() }],
+        tokens: vec![text::TokenLogprob {
+            token_id: 5,
+            text: b"sea".to_vec(),
+            logprob: -0.5,
+            top: Vec::new(),
+        }],
         ..Default::default()
     }
 }

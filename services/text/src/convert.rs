@@ -165,9 +165,7 @@ fn priority(number: i32, field: &str) -> Result<Priority, TextError> {
         Ok(proto::Priority::Low) => Ok(Priority::Low),
         Ok(proto::Priority::Unspecified | proto::Priority::Normal) => Ok(Priority::Normal),
         Ok(proto::Priority::High) => Ok(Priority::High),
-        Err(_) => {
-            Err(TextError::invalid(field, "must be PRIORITY_LOW, PRIORITY_NORMAL or PRIORITY_HIGH"))
-        }
+        Err(_) => Err(TextError::invalid(field, "must be PRIORITY_LOW, PRIORITY_NORMAL or PRIORITY_HIGH")),
     }
 }
 
@@ -349,8 +347,7 @@ pub(crate) fn token_logprobs(
     tokenizer: &TextTokenizer,
 ) -> Vec<proto::TokenLogprob> {
     let bytes = |token| tokenizer.token_bytes(token, None);
-    let alternative =
-        |(token_id, logprob)| proto::Alternative { token_id, text: bytes(token_id), logprob };
+    let alternative = |(token_id, logprob)| proto::Alternative { token_id, text: bytes(token_id), logprob };
     let token = |token: TokenLogprob| proto::TokenLogprob {
         token_id: token.token,
         text: bytes(token.token),
@@ -370,10 +367,7 @@ pub(crate) fn score(scored: &Scored, tokens: Vec<proto::TokenLogprob>) -> proto:
     }
 }
 
-pub(crate) fn scores(
-    scores: Vec<(Scored, proto::Score)>,
-    model: &ModelRef,
-) -> proto::ScoreResponse {
+pub(crate) fn scores(scores: Vec<(Scored, proto::Score)>, model: &ModelRef) -> proto::ScoreResponse {
     let sum = |tokens: fn(&Scored) -> usize| scores.iter().map(|(scored, _)| tokens(scored)).sum();
     let usage = common::Usage {
         cached_tokens: count(sum(|scored| scored.cached_tokens)),

@@ -206,7 +206,7 @@ fn run(decoder: &mut dyn Decoder, cases: &[Case], schedule: &Schedule) {
         let taken: Vec<_> = rows.iter().map(|row| (row.tokens.len(), row.logits)).collect();
         for (&n, (tokens, wanted)) in part.iter().zip(taken) {
             live[n].taken += tokens;
-            if wanted {
+            if wanted > 0 {
                 live[n].answer.push(written.next().unwrap());
             }
         }

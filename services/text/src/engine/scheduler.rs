@@ -254,7 +254,7 @@ impl Scheduler {
         let decoder = &mut self.decoder;
         let logits = catch_unwind(AssertUnwindSafe(|| decoder.step(&rows, control)))
             .unwrap_or_else(|_| Err(InferenceError::Panicked("a decoder step".into())))?;
-        let expected = rows.iter().map(|row| row.logits).sum();
+        let expected: usize = rows.iter().map(|row| row.logits).sum();
         if logits.len() == expected {
             Ok(logits)
         } else {

@@ -76,7 +76,9 @@ async fn a_context_is_taken_over_in_whole_chunks_and_never_what_is_scored() {
     let engine = engine();
     let text = tokens(3, 40);
     for (first, cached) in [(30, 0), (30, 24), (25, 24), (24, 16), (1, 0), (39, 32)] {
-        let end = finished(engine.submit(scoring(&text, first)).expect("there is room")).await.expect("it succeeds");
+        let end = finished(engine.submit(scoring(&text, first)).expect("there is room"))
+            .await
+            .expect("it succeeds");
         assert_eq!(end.cached_tokens, cached, "from {first}");
         assert!(close(&end.logprobs, &by_the_book(&text, first)));
         assert_eq!(end.reason, FinishReason::Length);
@@ -90,7 +92,8 @@ async fn written_tokens_are_told_as_the_model_saw_them() {
     // A bias that decides and that the told numbers know nothing of.
     let biased = Sampling { temperature: 0.0, logit_bias: vec![(9, 100.0)], ..Sampling::default() };
     for sampling in [Sampling { temperature: 0.0, ..Sampling::default() }, biased] {
-        let asked = GenerationCall { sampling: sampling.clone(), logprobs: Some(3), ..call(prompt.clone(), 0, 8) };
+        let asked =
+            GenerationCall { sampling: sampling.clone(), logprobs: Some(3), ..call(prompt.clone(), 0, 8) };
         let end = finished(engine.submit(asked).expect("there is room")).await.expect("it succeeds");
         assert_eq!(end.logprobs.len(), end.completion_tokens);
         let mut rows: Vec<KvRow> = prompt.chunks(CHUNK).flat_map(taken_in).collect();

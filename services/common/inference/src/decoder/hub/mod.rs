@@ -265,8 +265,8 @@ impl<T: Element> HubDecoder<T> {
     ) -> Result<(), InferenceError> {
         let width = rows[0].tokens.len();
         // The branch of a merged decoder that takes a past was traced with one token, and may hold no causal mask.
-        let one_by_one = self.graph.use_cache_branch && rows[0].position > 0
-            || !self.every_position && rows[0].logits > 1;
+        let one_by_one =
+            self.graph.use_cache_branch && rows[0].position > 0 || !self.every_position && rows[0].logits > 1;
         let piece = if one_by_one { 1 } else { width };
         for at in (0..width).step_by(piece) {
             // Rows of several tokens run alone, so that what one asks for comes in its order.
@@ -302,7 +302,9 @@ impl<T: Element> HubDecoder<T> {
         let (shape, all) = logits.try_extract_tensor::<L>().map_err(InferenceError::run_failed)?;
         let positions = match **shape {
             [count, positions, size]
-                if count as usize == wanted.len() && positions > 0 && size as usize == self.vocabulary_size =>
+                if count as usize == wanted.len()
+                    && positions > 0
+                    && size as usize == self.vocabulary_size =>
             {
                 positions as usize
             }
