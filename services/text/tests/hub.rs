@@ -1,7 +1,7 @@
 //! The engine over decoders in the layout of the hub: tokens are the reference's (`tests/golden/text/hub.py`) whatever
 //! else is in flight and whoever leaves.
 
-#![expect(clippy::expect_used, reason = "tests fail by panicking, their helpers too")]
+#![expect(clippy::expect_used, clippy::panic, reason = "tests fail by panicking, their helpers too")]
 
 use std::{
     collections::BTreeMap,
@@ -107,7 +107,8 @@ fn runtime() -> Runtime {
 
 fn load(runtime: &Runtime, model: &str) -> Box<dyn Decoder> {
     let folder = ModelFolder::open(&hub().join(model)).expect("the folder is whole");
-    let config = DecoderConfig { slots: 4, context_length: 128 };
+    // Four for calls, four that only keep prompts.
+    let config = DecoderConfig { slots: 8, context_length: 128 };
     load_decoder(runtime, &folder, &config, &SessionConfig::default())
         .unwrap_or_else(|error| panic!("{error}"))
 }

@@ -77,31 +77,23 @@ async fn the_tokens_of_an_answer_are_told_with_the_likeliest_in_their_place() {
 }
 
 #[tokio::test]
-async fn a_text_scores_as_it_was_written_alone_and_in_a_batch() {
+async fn a_text_scores_the_same_alone_and_in_a_batch() {
     let mut client = client().await;
-    let (text, end) = generate(&mut client, asking(12, 0)).await;
-    let mut items = vec![item(PROMPT, &text)];
-    items.extend(
-        (0..20).map(|n| item(&"over and ".repeat(n), " the lazy dog jumps over the quick brown fox")),
-    );
+    let text = " the lazy dog jumps over the quick brown fox";
+    let mut items = vec![item(PROMPT, text)];
+    items.extend((0..20).map(|n| item(&"over and ".repeat(n), text)));
     let mut ask = async |items: Vec<proto::ScoreItem>| {
         let request = proto::ScoreRequest { items, token_logprobs: true, ..Default::default() };
         client.score(request).await.expect("it succeeds").into_inner()
     };
     let batch = ask(items.clone()).await;
     assert_eq!(batch.scores.len(), items.len());
-    let ids = |tokens: &[proto::TokenLogprob]| tokens.iter().map(|token| token.token_id).collect::<Vec<_>>();
-    let written = &batch.scores[0];
-    assert_eq!(ids(&written.tokens), ids(&end.tokens));
-    for (scored, told) in written.tokens.iter().zip(&end.tokens) {
-        assert!((scored.logprob - told.logprob).abs() < 1e-3, "{scored:?} {told:?}");
-    }
     for (item, score) in items.iter().zip(&batch.scores) {
         let sum: f64 = score.tokens.iter().map(|token| f64::from(token.logprob)).sum();
         assert!((score.logprob - sum).abs() < 1e-9);
         let count = score.scored_tokens;
         assert_eq!(count as usize, score.tokens.len());
-        assert!((score.perplexity.expect("there are tokens") - (-sum / f64::from(count)).exp()).abs() < 1e-6);
+        assert!((score.perplexity.expect("there are tokens").ln() + sum / f64::from(count)).abs() < 1e-9);
         assert!(item.text.as_bytes().ends_with(&spelled(&score.tokens)));
         let alone = ask(vec![item.clone()]).await;
         assert!((alone.scores[0].logprob - score.logprob).abs() < 1e-4, "{alone:?} {score:?}");
