@@ -64,11 +64,13 @@ async fn texts_score_the_same_among_calls_that_write_and_take_each_others_slots(
         }
         tokio::task::yield_now().await;
     }
-    for (events, expected) in running {
+    // All are read at once: who is not read keeps its slot.
+    futures::future::join_all(running.into_iter().map(async |(events, expected)| {
         let end = finished(events).await.expect("it succeeds");
         assert!(close(&end.logprobs, &expected), "{:?} {expected:?}", end.logprobs);
         assert_eq!(end.completion_tokens == 0, !expected.is_empty());
-    }
+    }))
+    .await;
 }
 
 #[tokio::test]
