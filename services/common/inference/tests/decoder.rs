@@ -213,6 +213,31 @@ fn a_long_prefill_can_be_stopped_and_leaves_the_cache_whole() {
 }
 
 #[test]
+fn logits_of_every_position_are_those_of_one_token_at_a_time() {
+    let _guard = one_at_a_time();
+    let mut decoder = decoder(EXACT, 64);
+    let prompt: Vec<u32> = (700..712).collect();
+    let mut expected = Vec::new();
+    for (position, token) in prompt.iter().enumerate() {
+        let row = Row { slot: 1, tokens: std::slice::from_ref(token), position, logits: 1 };
+        expected.push(decoder.step(&[row], &RunControl::new()).unwrap().row(0).to_vec());
+    }
+    // A row that writes beside two that are scored, which begin and end within the prompt.
+    let rows = [
+        Row { slot: 0, tokens: &prompt[..8], position: 0, logits: 3 },
+        Row { slot: 1, tokens: &prompt[11..], position: 11, logits: 1 },
+        Row { slot: 3, tokens: &prompt, position: 0, logits: 12 },
+    ];
+    let logits = decoder.step(&rows, &RunControl::new()).unwrap();
+    let wanted = expected[5..8].iter().chain(&expected[11..]).chain(&expected);
+    assert_eq!(logits.len(), 16);
+    for (logits, wanted) in logits.rows().zip(wanted) {
+        let worst = logits.iter().zip(wanted).fold(0_f32, |worst, (a, b)| worst.max((a - b).abs()));
+        assert!(worst < 1e-3, "{worst}");
+    }
+}
+
+#[test]
 fn rows_that_make_no_sense_are_refused() {
     let _guard = one_at_a_time();
     let mut decoder = decoder(DEFAULT, 16);
