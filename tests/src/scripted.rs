@@ -119,6 +119,9 @@ impl text_server::TextService for ScriptedText {
         Ok(Response::new(text::ListModelsResponse { models }))
     }
 
+    async fn score(&self, _: Request<text::ScoreRequest>) -> Result<Response<text::ScoreResponse>, Status> {
+        unscripted()
+    }
     async fn chat(&self, _: Request<text::ChatRequest>) -> Result<Response<text::ChatResponse>, Status> {
         unscripted()
     }

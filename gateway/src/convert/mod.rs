@@ -186,10 +186,11 @@ pub(crate) fn completion(end: End<text::Completion>, facts: &Facts) -> api::Comp
         ..text::Completion::default()
     });
     let timings = if cut { Some(total(facts.since.elapsed())) } else { upstream.timings };
-    let (finish_reason, stop_sequence) = if end.blocked {
-        (common::FinishReason::ContentFilter.into(), String::new())
+    // The tokens spell the answer, and what might have stood in it: they leave only with all of it.
+    let (finish_reason, stop_sequence, tokens) = if end.blocked {
+        (common::FinishReason::ContentFilter.into(), String::new(), Vec::new())
     } else {
-        (upstream.finish_reason, upstream.stop_sequence)
+        (upstream.finish_reason, upstream.stop_sequence, upstream.tokens)
     };
     let generators = upstream.model.iter().cloned().collect();
     api::Completion {
@@ -199,6 +200,7 @@ pub(crate) fn completion(end: End<text::Completion>, facts: &Facts) -> api::Comp
         seed: upstream.seed,
         usage: upstream.usage,
         timings,
+        tokens,
         input_verdict: Some(verdict(&facts.input.verdict)),
         output_verdict: Some(verdict(&end.summary.verdict)),
         provenance: Some(provenance(&facts.call, generators, &detectors, end.summary.content_sha256)),

@@ -102,6 +102,12 @@ fn completion(tokens: u32) -> text::Completion {
             cached_tokens: 2,
             truncated_tokens: 0,
         }),
+        tokens: vec![text::TokenLogprob {
+            token_id: 5,
+            text: b"sea".to_vec(),
+            logprob: -0.5,
+            top: Vec::new(),
+        }],
         ..Default::default()
     }
 }
@@ -169,6 +175,10 @@ impl TextService for FakeText {
     ) -> Result<Response<text::DetokenizeResponse>, Status> {
         let text = format!("{:?}", request.into_inner().token_ids);
         Ok(Response::new(text::DetokenizeResponse { text, model: Some(generator()) }))
+    }
+
+    async fn score(&self, _: Request<text::ScoreRequest>) -> Result<Response<text::ScoreResponse>, Status> {
+        Err(Status::unimplemented("the gateway does not score"))
     }
 
     async fn embed(

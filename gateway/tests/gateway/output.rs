@@ -32,6 +32,7 @@ async fn harmless_text_arrives_whole_in_every_mode() {
         let completion = answer.completion.unwrap();
         assert_eq!(completion.finish_reason(), FinishReason::Stop);
         assert_eq!(completion.seed, 7);
+        assert_eq!(completion.tokens.len(), 1, "{mode}: nothing was withheld");
         let usage = completion.usage.unwrap();
         assert_eq!(
             (usage.total_tokens, usage.cached_tokens),
@@ -95,6 +96,20 @@ async fn a_block_in_the_middle_lets_no_byte_of_its_window_leave() {
 
     sandbox.until_slot_is_free().await;
     assert!(sandbox.text.0.written.load(Ordering::SeqCst) < 1000, "the upstream stops writing");
+}
+
+#[tokio::test]
+async fn tokens_of_an_answer_that_was_withheld_stay_too() {
+    for mode in ["windowed", "buffer", "stream_first"] {
+        let sandbox = Sandbox::start(&policy("fail_closed", mode, WINDOW)).await;
+        // The upstream has told its tokens before the last window is judged.
+        sandbox.text.write("calm sea BLOCKME", Duration::ZERO);
+        let (answer, end) = sandbox.stream("hello").await.unwrap().finish().await;
+        end.unwrap();
+        let completion = answer.completion.unwrap();
+        assert_eq!(completion.finish_reason(), FinishReason::ContentFilter, "{mode}");
+        assert!(completion.tokens.is_empty(), "{mode}");
+    }
 }
 
 #[tokio::test]

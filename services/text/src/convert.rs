@@ -14,7 +14,8 @@ use crate::{
     generation::Options,
     grammar::Format,
     registry::LoadedModel,
-    sampling::Sampling,
+    sampling::{Sampling, TokenLogprob},
+    score::{self, Scored},
     template::{Message, Role},
     tokens::TextTokenizer,
     truncation::{Cut, Truncation},
@@ -126,10 +127,11 @@ pub(crate) fn options(
         max_tokens,
         truncation,
         format,
+        logprobs: logprobs(config.logprobs, config.top_logprobs)?,
         ignore_eos: config.ignore_eos,
         stop_sequences: stop_sequences(config.stop_sequences)?,
         stop_tokens: stop_tokens(config.stop_token_ids, tokenizer)?,
-        priority: priority(config.priority)?,
+        priority: priority(config.priority, "generation.priority")?,
     })
 }
 
@@ -145,15 +147,25 @@ fn format(format: proto::generation_config::Format) -> Result<Format, TextError>
     Err(TextError::invalid(format.field(), format!("must have 1 to {} bytes", limits::MAX_GRAMMAR_BYTES)))
 }
 
-fn priority(number: i32) -> Result<Priority, TextError> {
+fn logprobs(wanted: bool, top: Option<u32>) -> Result<Option<usize>, TextError> {
+    let field = "generation.top_logprobs";
+    let top_count = top.map_or(0, |top| top as usize);
+    if top_count > limits::MAX_TOP_LOGPROBS {
+        return Err(TextError::invalid(field, format!("must be at most {}", limits::MAX_TOP_LOGPROBS)));
+    }
+    match (wanted, top) {
+        (true, _) => Ok(Some(top_count)),
+        (false, None) => Ok(None),
+        (false, Some(_)) => Err(TextError::invalid(field, "needs logprobs")),
+    }
+}
+
+fn priority(number: i32, field: &str) -> Result<Priority, TextError> {
     match proto::Priority::try_from(number) {
         Ok(proto::Priority::Low) => Ok(Priority::Low),
         Ok(proto::Priority::Unspecified | proto::Priority::Normal) => Ok(Priority::Normal),
         Ok(proto::Priority::High) => Ok(Priority::High),
-        Err(_) => Err(TextError::invalid(
-            "generation.priority",
-            "must be PRIORITY_LOW, PRIORITY_NORMAL or PRIORITY_HIGH",
-        )),
+        Err(_) => Err(TextError::invalid(field, "must be PRIORITY_LOW, PRIORITY_NORMAL or PRIORITY_HIGH")),
     }
 }
 
@@ -256,6 +268,26 @@ pub(crate) fn batch(texts: &[String]) -> Result<(), TextError> {
     texts.iter().enumerate().try_for_each(|(index, entry)| text(entry, || format!("texts[{index}]")))
 }
 
+/// Checks what is to be scored.
+pub(crate) fn scoring(request: &proto::ScoreRequest) -> Result<score::Options, TextError> {
+    if request.items.is_empty() || request.items.len() > limits::MAX_SCORE_ITEMS {
+        let entries = format!("must have 1 to {} entries", limits::MAX_SCORE_ITEMS);
+        return Err(TextError::invalid("items", entries));
+    }
+    for (index, item) in request.items.iter().enumerate() {
+        let field = |name: &str| format!("items[{index}].{name}");
+        text(&item.context, || field("context"))?;
+        text(&item.text, || field("text"))?;
+        if item.text.is_empty() {
+            return Err(TextError::invalid(field("text"), "must not be empty"));
+        }
+    }
+    Ok(score::Options {
+        truncation: truncation(request.truncation()),
+        priority: priority(request.priority, "priority")?,
+    })
+}
+
 pub(crate) fn item_id(id: &str) -> Result<(), TextError> {
     if id.len() <= limits::MAX_ITEM_ID_BYTES {
         return Ok(());
@@ -276,8 +308,13 @@ pub(crate) fn model_ref(model: &ModelRef) -> common::ModelRef {
     common::ModelRef { id: model.id.to_string(), revision: model.revision.to_string() }
 }
 
-/// `truncated_tokens`: those of the prompt that were left out.
-pub(crate) fn completion(finished: Finished, truncated_tokens: usize, model: &ModelRef) -> proto::Completion {
+/// `truncated_tokens`: those of the prompt that were left out; `tokens`: those written, where they are asked for.
+pub(crate) fn completion(
+    finished: Finished,
+    truncated_tokens: usize,
+    tokens: Vec<proto::TokenLogprob>,
+    model: &ModelRef,
+) -> proto::Completion {
     let (finish_reason, stop_sequence) = match finished.reason {
         FinishReason::StopToken => (common::FinishReason::Stop, String::new()),
         FinishReason::StopSequence(sequence) => (common::FinishReason::Stop, sequence.as_ref().to_owned()),
@@ -300,6 +337,47 @@ pub(crate) fn completion(finished: Finished, truncated_tokens: usize, model: &Mo
             decode: Some(duration(timings.decode)),
             total: Some(duration(timings.total)),
         }),
+        tokens,
+    }
+}
+
+/// Tokens with their bytes. Some 20 spellings a token: not for async workers.
+pub(crate) fn token_logprobs(
+    tokens: Vec<TokenLogprob>,
+    tokenizer: &TextTokenizer,
+) -> Vec<proto::TokenLogprob> {
+    let bytes = |token| tokenizer.token_bytes(token, None);
+    let alternative = |(token_id, logprob)| proto::Alternative { token_id, text: bytes(token_id), logprob };
+    let token = |token: TokenLogprob| proto::TokenLogprob {
+        token_id: token.token,
+        text: bytes(token.token),
+        logprob: token.logprob,
+        top: token.top.into_iter().map(alternative).collect(),
+    };
+    tokens.into_iter().map(token).collect()
+}
+
+pub(crate) fn score(scored: &Scored, tokens: Vec<proto::TokenLogprob>) -> proto::Score {
+    proto::Score {
+        logprob: scored.logprob(),
+        scored_tokens: count(scored.logprobs.len()),
+        perplexity: scored.perplexity(),
+        tokens,
+        truncated_tokens: count(scored.truncated_tokens),
+    }
+}
+
+pub(crate) fn scores(scores: Vec<(Scored, proto::Score)>, model: &ModelRef) -> proto::ScoreResponse {
+    let sum = |tokens: fn(&Scored) -> usize| scores.iter().map(|(scored, _)| tokens(scored)).sum();
+    let usage = common::Usage {
+        cached_tokens: count(sum(|scored| scored.cached_tokens)),
+        truncated_tokens: count(sum(|scored| scored.truncated_tokens)),
+        ..usage(sum(|scored| scored.tokens), 0)
+    };
+    proto::ScoreResponse {
+        scores: scores.into_iter().map(|(_, score)| score).collect(),
+        model: Some(model_ref(model)),
+        usage: Some(usage),
     }
 }
 

@@ -51,6 +51,8 @@ pub(crate) struct Options {
     pub truncation: Truncation,
     /// What the answer keeps to.
     pub format: Option<Format>,
+    /// Likeliest tokens told beside each token written, and how likely all of them were; `None`: nothing of it is told.
+    pub logprobs: Option<usize>,
     /// The model's own end tokens do not end the answer.
     pub ignore_eos: bool,
     /// The answer ends before the first of these.
@@ -206,6 +208,8 @@ impl GenerationModel {
             max_tokens: options.max_tokens,
             stop_tokens,
             grammar,
+            logprobs: options.logprobs,
+            scored: Vec::new(),
             writer: Box::new(writer),
             tenant: caller.tenant,
             priority: options.priority,
@@ -267,7 +271,7 @@ fn warm_up(decoder: &mut dyn Decoder) -> Result<(), TextError> {
     let prompt = [0; 8];
     let length = prompt.len().min(decoder.context_length().saturating_sub(1));
     let control = RunControl::new();
-    decoder.step(&[Row { slot: 0, tokens: &prompt[..length], position: 0, logits: true }], &control)?;
-    decoder.step(&[Row { slot: 0, tokens: &[0], position: length, logits: true }], &control)?;
+    decoder.step(&[Row { slot: 0, tokens: &prompt[..length], position: 0, logits: 1 }], &control)?;
+    decoder.step(&[Row { slot: 0, tokens: &[0], position: length, logits: 1 }], &control)?;
     Ok(())
 }

@@ -84,7 +84,7 @@ impl Grammars {
         let (size, first) = (tokenizer.vocabulary_size() as u32, end_tokens.first());
         let first = first.ok_or_else(|| failed(&"the model has no token that ends an answer"))?;
         let spellings: Vec<_> =
-            (0..size).map(|id| tokenizer.token_bytes(id, TokTrie::SPECIAL_TOKEN_MARKER)).collect();
+            (0..size).map(|id| tokenizer.token_bytes(id, Some(TokTrie::SPECIAL_TOKEN_MARKER))).collect();
         let trie = TokTrie::from(&TokRxInfo::new(size, *first), &spellings).with_eos_tokens(end_tokens);
         let environment: TokEnv = Arc::new(ApproximateTokEnv::new(trie));
         let mut factory = ParserFactory::new(&environment, InferenceCapabilities::default(), &[])

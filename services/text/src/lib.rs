@@ -1,8 +1,9 @@
 //! The text service: chat, generation, tokens and embeddings from ONNX language models.
 //!
 //! A call goes: `service` (gRPC) -> `convert` (checks) -> `generation` (template, tokens) -> `engine` (slots, steps;
-//! `sampling` chooses tokens, `detokenize` and `stop` make text of them) -> events back to the caller. Embeddings go
-//! through `embedding` and the batcher of `atelier-inference`.
+//! `sampling` chooses tokens, `detokenize` and `stop` make text of them) -> events back to the caller. Texts that are
+//! scored (`score`) take the same way and write nothing. Embeddings go through `embedding` and the batcher of
+//! `atelier-inference`.
 
 mod clock;
 pub mod config;
@@ -16,6 +17,7 @@ mod generation;
 mod grammar;
 mod registry;
 pub mod sampling;
+mod score;
 mod service;
 pub mod stop;
 pub mod template;

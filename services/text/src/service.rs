@@ -19,11 +19,17 @@ use crate::{
     engine::{Event, Finished},
     generation::{Caller, Prompt, Started},
     registry::Registry,
+    sampling::TokenLogprob,
+    score::Item,
+    tokens::TextTokenizer,
 };
 
 /// Texts of one call that are on their way through tokenizer and batcher at once: enough to fill batches, few enough
 /// that one call can't fill the queue by itself.
 const EMBEDDINGS_IN_FLIGHT: usize = 64;
+
+/// Items of one call that wait or run at once: enough to fill the slots, few enough that one call can't fill the queue.
+const SCORES_IN_FLIGHT: usize = 8;
 
 type Reply<T> = Result<Response<T>, Status>;
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -54,8 +60,15 @@ impl Text {
     ) -> Result<Running, TextError> {
         let model = self.registry()?.generation(model)?;
         let options = convert::options(generation, model.defaults(), model.tokenizer(), random_seed)?;
+        let deadline = caller.deadline;
         let started = model.start(prompt, options, caller, &self.workers).await?;
-        Ok(Running { started, model: model.model.clone() })
+        Ok(Running {
+            started,
+            model: model.model.clone(),
+            tokenizer: Arc::clone(model.tokenizer()),
+            workers: self.workers.clone(),
+            deadline,
+        })
     }
 
     async fn chat_call(
@@ -78,6 +91,30 @@ impl Text {
     ) -> Result<Running, TextError> {
         convert::prompt(&prompt)?;
         self.start(model, Prompt::Text(prompt), generation, caller).await
+    }
+
+    async fn scores(
+        &self,
+        request: proto::ScoreRequest,
+        caller: Caller,
+    ) -> Result<proto::ScoreResponse, TextError> {
+        let options = convert::scoring(&request)?;
+        let model = self.registry()?.generation(&request.model)?;
+        let spelled = request.token_logprobs;
+        let scores = request.items.into_iter().enumerate().map(|(index, item)| {
+            let caller = caller.clone();
+            let item = Item { context: item.context, text: item.text };
+            async move {
+                let deadline = caller.deadline;
+                let scored = model.score(index, item, options, caller, &self.workers).await?;
+                let tokens = if spelled { scored.logprobs.clone() } else { Vec::new() };
+                let tokens = spell(tokens, model.tokenizer(), deadline, &self.workers).await?;
+                let score = convert::score(&scored, tokens);
+                Ok::<_, TextError>((scored, score))
+            }
+        });
+        let scores = stream::iter(scores).buffered(SCORES_IN_FLIGHT).try_collect().await?;
+        Ok(convert::scores(scores, &model.model))
     }
 
     async fn embed_batch(
@@ -141,10 +178,27 @@ impl Text {
     }
 }
 
+/// Tokens as messages, with their bytes.
+async fn spell(
+    tokens: Vec<TokenLogprob>,
+    tokenizer: &Arc<TextTokenizer>,
+    deadline: Option<Instant>,
+    workers: &Workers,
+) -> Result<Vec<proto::TokenLogprob>, TextError> {
+    if tokens.is_empty() {
+        return Ok(Vec::new());
+    }
+    let tokenizer = Arc::clone(tokenizer);
+    workers.run(deadline, move || Ok(convert::token_logprobs(tokens, &tokenizer))).await
+}
+
 /// A generation under way.
 struct Running {
     started: Started,
     model: ModelRef,
+    tokenizer: Arc<TextTokenizer>,
+    workers: Workers,
+    deadline: Option<Instant>,
 }
 
 impl Running {
@@ -154,13 +208,15 @@ impl Running {
         loop {
             match self.started.events.next().await.unwrap_or(Err(TextError::TaskLost("the engine")))? {
                 Event::Delta { text: delta, .. } => text += &delta,
-                Event::Finished(finished) => return Ok((text, self.completion(finished))),
+                Event::Finished(finished) => return Ok((text, self.completion(finished).await?)),
             }
         }
     }
 
-    fn completion(&self, finished: Finished) -> proto::Completion {
-        convert::completion(finished, self.started.truncated_tokens, &self.model)
+    async fn completion(&self, mut finished: Finished) -> Result<proto::Completion, TextError> {
+        let logprobs = std::mem::take(&mut finished.logprobs);
+        let tokens = spell(logprobs, &self.tokenizer, self.deadline, &self.workers).await?;
+        Ok(convert::completion(finished, self.started.truncated_tokens, tokens, &self.model))
     }
 
     /// The events as messages, up to the end or an error.
@@ -175,7 +231,10 @@ impl Running {
                 Ok(Event::Delta { text, completion_tokens }) => {
                     Some((Ok(delta(convert::delta(text, completion_tokens))), Some(running)))
                 }
-                Ok(Event::Finished(finished)) => Some((Ok(completion(running.completion(finished))), None)),
+                Ok(Event::Finished(finished)) => {
+                    let end = running.completion(finished).await;
+                    Some((end.map(completion).map_err(status), None))
+                }
                 Err(error) => Some((Err(status(error)), None)),
             }
         }))
@@ -271,6 +330,11 @@ impl TextService for Text {
     ) -> Reply<proto::DetokenizeResponse> {
         let caller = caller(&request);
         self.text(request.into_inner(), caller).await.map(Response::new).map_err(status)
+    }
+
+    async fn score(&self, request: Request<proto::ScoreRequest>) -> Reply<proto::ScoreResponse> {
+        let caller = caller(&request);
+        self.scores(request.into_inner(), caller).await.map(Response::new).map_err(status)
     }
 
     async fn embed(&self, request: Request<proto::EmbedRequest>) -> Reply<proto::EmbedResponse> {

@@ -129,12 +129,13 @@ impl TextTokenizer {
         self.is_byte_level
     }
 
-    /// The bytes that a token adds to a text; of a special token a mark and its spelling, of an id without a token none.
-    pub(crate) fn token_bytes(&self, id: u32, special_mark: u8) -> Vec<u8> {
+    /// The bytes that a token adds to a text; of a special token the mark, if there is one, and its spelling, of an id without a
+    /// token none.
+    pub(crate) fn token_bytes(&self, id: u32, special_mark: Option<u8>) -> Vec<u8> {
         let Some(spelling) = self.inner.id_to_token(id) else { return Vec::new() };
         let mut bytes = Vec::new();
         if self.special.binary_search(&spelling).is_ok() {
-            bytes.push(special_mark);
+            bytes.extend(special_mark);
             bytes.extend_from_slice(spelling.as_bytes());
         } else if self.is_byte_level {
             self.append_bytes(id, &mut bytes);

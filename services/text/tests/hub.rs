@@ -1,16 +1,22 @@
 //! The engine over decoders in the layout of the hub: tokens are the reference's (`tests/golden/text/hub.py`) whatever
 //! else is in flight and whoever leaves.
 
-#![expect(clippy::expect_used, reason = "tests fail by panicking, their helpers too")]
+#![expect(clippy::expect_used, clippy::panic, reason = "tests fail by panicking, their helpers too")]
 
-use std::{collections::BTreeMap, fs, path::Path, time::Instant};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use atelier_core::TenantId;
 use atelier_inference::{
-    DecoderConfig, ModelFolder, Priority, Runtime, RuntimeConfig, SessionConfig, load_decoder,
+    Decoder, DecoderConfig, ModelFolder, Priority, Row, RunControl, Runtime, RuntimeConfig, SessionConfig,
+    load_decoder,
 };
 use atelier_text::{
-    engine::{Engine, EngineConfig, Event, Events, GenerationCall, Writer},
+    engine::{Engine, EngineConfig, Event, Events, Finished, GenerationCall, Writer},
     sampling::Sampling,
     stop::Passed,
 };
@@ -49,6 +55,8 @@ fn call(case: &Case) -> GenerationCall {
         max_tokens: case.tokens.len(),
         stop_tokens: Vec::new(),
         grammar: None,
+        logprobs: None,
+        scored: Vec::new(),
         priority: Priority::Normal,
         writer: Box::new(Spell),
         tenant: TenantId::default_tenant(),
@@ -71,6 +79,38 @@ async fn hear(mut events: Events, leaves_after: Option<usize>) -> Vec<u32> {
         }
     }
     tokens
+}
+
+/// The end of a call.
+async fn end(mut events: Events) -> Finished {
+    while let Some(event) = events.next().await {
+        if let Event::Finished(finished) = event.expect("the call succeeds") {
+            return finished;
+        }
+    }
+    panic!("the events end without an end");
+}
+
+fn golden() -> BTreeMap<String, Golden> {
+    let golden = fs::read_to_string(hub().join("greedy.json")).expect("it is there");
+    serde_json::from_str(&golden).expect("it parses")
+}
+
+fn hub() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/text/hub")
+}
+
+fn runtime() -> Runtime {
+    Runtime::start(&RuntimeConfig::default())
+        .expect("the runtime is installed: run `cargo xtask models pull`")
+}
+
+fn load(runtime: &Runtime, model: &str) -> Box<dyn Decoder> {
+    let folder = ModelFolder::open(&hub().join(model)).expect("the folder is whole");
+    // Four for calls, four that only keep prompts.
+    let config = DecoderConfig { slots: 8, context_length: 128 };
+    load_decoder(runtime, &folder, &config, &SessionConfig::default())
+        .unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// A call: what it writes, how many turns of the executor it comes after the one before, and when it leaves.
@@ -100,19 +140,55 @@ async fn serve(engine: &Engine, cases: &[Case], arrivals: &[Arrival]) {
     }
 }
 
+/// How likely each token of `scored` is after all before it, one step for each token and in plain arithmetic.
+fn by_the_book(decoder: &mut dyn Decoder, all: &[u32], first: usize) -> Vec<f64> {
+    let mut logprobs = Vec::new();
+    for (position, pair) in all.windows(2).enumerate() {
+        let row = Row { slot: 0, tokens: &pair[..1], position, logits: 1 };
+        let logits = decoder.step(&[row], &RunControl::new()).expect("it runs");
+        let total: f64 = logits.row(0).iter().map(|&logit| f64::from(logit).exp()).sum();
+        logprobs.push(f64::from(logits.row(0)[pair[1] as usize]) - total.ln());
+    }
+    logprobs.split_off(first - 1)
+}
+
 #[test]
-fn calls_write_the_references_tokens_under_any_schedule() {
-    let hub = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/text/hub");
-    let golden = fs::read_to_string(hub.join("greedy.json")).expect("it is there");
-    let golden: BTreeMap<String, Golden> = serde_json::from_str(&golden).expect("it parses");
-    let runtime = Runtime::start(&RuntimeConfig::default())
-        .expect("the runtime is installed: run `cargo xtask models pull`");
+fn tokens_are_as_likely_as_step_by_step_written_or_scored() {
+    let (runtime, golden) = (runtime(), golden());
     let executor = tokio::runtime::Builder::new_current_thread().build().expect("an executor can be built");
     for (model, golden) in golden {
-        let folder = ModelFolder::open(&hub.join(&model)).expect("the folder is whole");
-        let config = DecoderConfig { slots: 4, context_length: 128 };
-        let decoder = load_decoder(&runtime, &folder, &config, &SessionConfig::default())
-            .unwrap_or_else(|error| panic!("{error}"));
+        let mut decoder = load(&runtime, &model);
+        let case = &golden.cases[0];
+        let all = [&case.prompt[..], &case.tokens].concat();
+        let expected = by_the_book(&mut *decoder, &all, case.prompt.len());
+        let config = EngineConfig { prefill_chunk: 7, ..EngineConfig::default() };
+        let engine = Engine::start(&model, &config, decoder).expect("a thread can be had");
+        let prompt = all[..all.len() - 1].to_vec();
+        let calls = [
+            GenerationCall { logprobs: Some(1), ..call(case) },
+            GenerationCall { prompt: prompt.clone(), scored: case.tokens.clone(), ..call(case) },
+            GenerationCall { prompt, scored: case.tokens.clone(), ..call(case) },
+        ];
+        let running: Vec<Events> =
+            calls.map(|call| engine.submit(call).expect("the queue has room")).into_iter().collect();
+        for events in running {
+            let told = executor.block_on(end(events)).logprobs;
+            assert_eq!(told.iter().map(|token| token.token).collect::<Vec<_>>(), case.tokens, "{model}");
+            for (told, expected) in told.iter().zip(&expected) {
+                assert!((f64::from(told.logprob) - expected).abs() < 1e-3, "{model}: {told:?} {expected}");
+                assert!(told.top.iter().all(|&(token, _)| token == told.token), "{model}: greedy");
+            }
+        }
+        executor.block_on(engine.close());
+    }
+}
+
+#[test]
+fn calls_write_the_references_tokens_under_any_schedule() {
+    let (runtime, golden) = (runtime(), golden());
+    let executor = tokio::runtime::Builder::new_current_thread().build().expect("an executor can be built");
+    for (model, golden) in golden {
+        let decoder = load(&runtime, &model);
         let config = EngineConfig { prefill_chunk: 7, ..EngineConfig::default() };
         let engine = Engine::start(&model, &config, decoder).expect("a thread can be had");
         let mut runner = TestRunner::new(ProptestConfig { cases: 10, ..ProptestConfig::default() });

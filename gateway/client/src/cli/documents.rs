@@ -18,9 +18,11 @@ use atelier_client::proto::{
 };
 use serde::Serialize;
 
+use self::tokens::TokenLogprob;
 pub(crate) use image::{ImageCompletion, ImageModel};
 
 mod image;
+mod tokens;
 
 #[derive(Debug, Serialize)]
 pub(crate) struct ModelRef {
@@ -100,6 +102,9 @@ pub(crate) struct Completion {
     pub(crate) input_verdict: Option<Verdict>,
     pub(crate) output_verdict: Option<Verdict>,
     pub(crate) provenance: Option<Provenance>,
+    /// How likely each token was, where that is asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tokens: Vec<TokenLogprob>,
 }
 
 #[derive(Debug, Serialize)]
@@ -295,6 +300,7 @@ impl From<WireCompletion> for Completion {
             input_verdict: completion.input_verdict.map(Into::into),
             output_verdict: completion.output_verdict.map(Into::into),
             provenance: completion.provenance.map(Into::into),
+            tokens: completion.tokens.into_iter().map(Into::into).collect(),
         }
     }
 }

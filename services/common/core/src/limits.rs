@@ -30,6 +30,10 @@ pub const MAX_GRAMMAR_BYTES: usize = 64 << 10;
 pub const MAX_STOP_TOKENS: usize = 64;
 /// Most logit-bias entries.
 pub const MAX_LOGIT_BIAS: usize = 1024;
+/// Most alternatives that are given beside a token.
+pub const MAX_TOP_LOGPROBS: usize = 20;
+/// Most texts that one call scores.
+pub const MAX_SCORE_ITEMS: usize = 64;
 /// Most token ids to detokenize.
 pub const MAX_DETOKENIZE_TOKENS: usize = 1 << 20;
 /// Longest item id in a batch or stream, in bytes.

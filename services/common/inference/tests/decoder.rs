@@ -33,7 +33,7 @@ fn decoder(model: &str, context_length: usize) -> OnnxDecoder {
 
 /// Prefills a whole prompt at once; the logits after it.
 fn prefill(decoder: &mut OnnxDecoder, slot: usize, tokens: &[u32]) -> Vec<f32> {
-    let row = Row { slot, tokens, position: 0, logits: true };
+    let row = Row { slot, tokens, position: 0, logits: 1 };
     decoder.step(&[row], &RunControl::new()).unwrap().row(0).to_vec()
 }
 
@@ -46,7 +46,7 @@ fn alone(decoder: &mut OnnxDecoder, slot: usize, prompt: &[u32], tokens: usize) 
     let mut answer = vec![greedy(&prefill(decoder, slot, prompt))];
     while answer.len() < tokens {
         let position = prompt.len() + answer.len() - 1;
-        let row = Row { slot, tokens: &answer[answer.len() - 1..], position, logits: true };
+        let row = Row { slot, tokens: &answer[answer.len() - 1..], position, logits: 1 };
         let logits = decoder.step(&[row], &RunControl::new()).unwrap();
         answer.push(greedy(logits.row(0)));
     }
@@ -72,7 +72,7 @@ impl Sequence {
             Some(rest) if !rest.is_empty() => &rest[..rest.len().min(self.chunk)],
             _ => &self.answer[self.answer.len() - 1..],
         };
-        let logits = self.taken + tokens.len() >= self.prompt.len();
+        let logits = usize::from(self.taken + tokens.len() >= self.prompt.len());
         Some(Row { slot: self.slot, tokens, position: self.taken, logits })
     }
 }
@@ -107,14 +107,14 @@ fn tokens_do_not_depend_on_the_company() {
             break;
         }
         let logits = decoder.step(&rows, &RunControl::new()).unwrap();
-        let taken: Vec<(usize, usize, bool)> =
+        let taken: Vec<(usize, usize, usize)> =
             rows.iter().map(|row| (row.slot, row.tokens.len(), row.logits)).collect();
-        assert_eq!(logits.len(), taken.iter().filter(|(.., wanted)| *wanted).count());
+        assert_eq!(logits.len(), taken.iter().map(|(.., wanted)| wanted).sum::<usize>());
         let mut next = logits.rows();
         for (slot, tokens, wanted) in taken {
             let sequence = sequences.iter_mut().find(|sequence| sequence.slot == slot).unwrap();
             sequence.taken += tokens;
-            if wanted {
+            if wanted > 0 {
                 sequence.answer.push(greedy(next.next().unwrap()));
             }
         }
@@ -132,14 +132,19 @@ fn logits_of_a_batch_are_those_of_a_row_alone() {
     let mut alone = Vec::new();
     for (slot, prompt) in prompts.iter().enumerate() {
         prefill(&mut decoder, slot, prompt);
-        let row = Row { slot, tokens: &[11], position: prompt.len(), logits: true };
+        let row = Row { slot, tokens: &[11], position: prompt.len(), logits: 1 };
         alone.push(decoder.step(&[row], &RunControl::new()).unwrap().row(0).to_vec());
     }
     let rows: Vec<Row<'_>> = prompts
         .iter()
         .enumerate()
         .rev()
-        .map(|(slot, prompt)| Row { slot, tokens: &[11], position: prompt.len(), logits: slot != 3 })
+        .map(|(slot, prompt)| Row {
+            slot,
+            tokens: &[11],
+            position: prompt.len(),
+            logits: usize::from(slot != 3),
+        })
         .collect();
     let together = decoder.step(&rows, &RunControl::new()).unwrap();
     let mut worst = 0_f32;
@@ -160,12 +165,12 @@ fn a_copied_prefix_is_as_good_as_a_computed_one() {
     let prompt: Vec<u32> = (900..930).collect();
     let expected = alone(&mut decoder, 0, &prompt, 8);
     decoder.copy(0, 4, 20);
-    let row = Row { slot: 4, tokens: &prompt[20..], position: 20, logits: true };
+    let row = Row { slot: 4, tokens: &prompt[20..], position: 20, logits: 1 };
     let logits = decoder.step(&[row], &RunControl::new()).unwrap();
     let mut answer = vec![greedy(logits.row(0))];
     while answer.len() < expected.len() {
         let position = prompt.len() + answer.len() - 1;
-        let row = Row { slot: 4, tokens: &answer[answer.len() - 1..], position, logits: true };
+        let row = Row { slot: 4, tokens: &answer[answer.len() - 1..], position, logits: 1 };
         answer.push(greedy(decoder.step(&[row], &RunControl::new()).unwrap().row(0)));
     }
     assert_eq!(answer, expected);
@@ -188,11 +193,11 @@ fn a_long_prefill_can_be_stopped_and_leaves_the_cache_whole() {
             thread::park_timeout(Duration::from_millis(60));
             canceller.cancel();
         });
-        let row = Row { slot: 0, tokens: &long, position: prompt.len(), logits: true };
+        let row = Row { slot: 0, tokens: &long, position: prompt.len(), logits: 1 };
         decoder.step(&[row], &control)
     });
     assert!(matches!(result, Err(InferenceError::Cancelled)), "{result:?}");
-    let again = Row { slot: 2, tokens: &[5], position: 0, logits: true };
+    let again = Row { slot: 2, tokens: &[5], position: 0, logits: 1 };
     assert!(matches!(decoder.step(&[again], &control), Err(InferenceError::Cancelled)), "it stays cancelled");
 
     // The prompt is still there: in the slot that was being filled and in its neighbour.
@@ -200,7 +205,7 @@ fn a_long_prefill_can_be_stopped_and_leaves_the_cache_whole() {
         let mut answer = expected[..1].to_vec();
         while answer.len() < expected.len() {
             let position = prompt.len() + answer.len() - 1;
-            let row = Row { slot, tokens: &answer[answer.len() - 1..], position, logits: true };
+            let row = Row { slot, tokens: &answer[answer.len() - 1..], position, logits: 1 };
             answer.push(greedy(decoder.step(&[row], &RunControl::new()).unwrap().row(0)));
         }
         assert_eq!(answer, expected, "slot {slot}");
@@ -208,10 +213,35 @@ fn a_long_prefill_can_be_stopped_and_leaves_the_cache_whole() {
 }
 
 #[test]
+fn logits_of_every_position_are_those_of_one_token_at_a_time() {
+    let _guard = one_at_a_time();
+    let mut decoder = decoder(EXACT, 64);
+    let prompt: Vec<u32> = (700..712).collect();
+    let mut expected = Vec::new();
+    for (position, token) in prompt.iter().enumerate() {
+        let row = Row { slot: 1, tokens: std::slice::from_ref(token), position, logits: 1 };
+        expected.push(decoder.step(&[row], &RunControl::new()).unwrap().row(0).to_vec());
+    }
+    // A row that writes beside two that are scored, which begin and end within the prompt.
+    let rows = [
+        Row { slot: 0, tokens: &prompt[..8], position: 0, logits: 3 },
+        Row { slot: 1, tokens: &prompt[11..], position: 11, logits: 1 },
+        Row { slot: 3, tokens: &prompt, position: 0, logits: 12 },
+    ];
+    let logits = decoder.step(&rows, &RunControl::new()).unwrap();
+    let wanted = expected[5..8].iter().chain(&expected[11..]).chain(&expected);
+    assert_eq!(logits.len(), 16);
+    for (logits, wanted) in logits.rows().zip(wanted) {
+        let worst = logits.iter().zip(wanted).fold(0_f32, |worst, (a, b)| worst.max((a - b).abs()));
+        assert!(worst < 1e-3, "{worst}");
+    }
+}
+
+#[test]
 fn rows_that_make_no_sense_are_refused() {
     let _guard = one_at_a_time();
     let mut decoder = decoder(DEFAULT, 16);
-    let row = Row { slot: 0, tokens: &[1], position: 0, logits: true };
+    let row = Row { slot: 0, tokens: &[1], position: 0, logits: 1 };
     for bad in [vec![row, row], vec![Row { slot: SLOTS, ..row }], vec![Row { position: 16, ..row }]] {
         assert!(
             matches!(decoder.step(&bad, &RunControl::new()), Err(InferenceError::InvalidRun(_))),
@@ -219,7 +249,7 @@ fn rows_that_make_no_sense_are_refused() {
         );
     }
     assert!(decoder.step(&[], &RunControl::new()).unwrap().is_empty());
-    let silent = decoder.step(&[Row { logits: false, ..row }], &RunControl::new()).unwrap();
+    let silent = decoder.step(&[Row { logits: 0, ..row }], &RunControl::new()).unwrap();
     assert!(silent.is_empty());
 }
 

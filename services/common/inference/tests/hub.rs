@@ -58,13 +58,13 @@ fn step(decoder: &mut dyn Decoder, row: Row<'_>) -> u32 {
 fn alone(decoder: &mut dyn Decoder, prompt: &[u32], chunk: usize, length: usize) -> Vec<u32> {
     let mut answer = Vec::new();
     for (n, tokens) in prompt.chunks(chunk).enumerate() {
-        let token = step(decoder, Row { slot: 0, tokens, position: n * chunk, logits: true });
+        let token = step(decoder, Row { slot: 0, tokens, position: n * chunk, logits: 1 });
         answer = vec![token];
     }
     while answer.len() < length {
         let position = prompt.len() + answer.len() - 1;
         let tokens = &answer[answer.len() - 1..];
-        answer.push(step(decoder, Row { slot: 0, tokens, position, logits: true }));
+        answer.push(step(decoder, Row { slot: 0, tokens, position, logits: 1 }));
     }
     answer
 }
@@ -79,6 +79,37 @@ fn the_tokens_are_the_references() {
                 assert_eq!(answer, case.tokens, "{model}, pieces of {chunk}");
             }
         }
+    }
+}
+
+#[test]
+fn logits_of_every_position_are_those_of_one_token_at_a_time() {
+    let control = RunControl::new();
+    for (model, golden) in golden() {
+        let mut decoder = load(&hub().join(&model), &CONFIG).unwrap();
+        let case = &golden.cases[0];
+        let all = [&case.prompt[..], &case.tokens].concat();
+        let mut expected = Vec::new();
+        for (position, token) in all.iter().enumerate() {
+            let row = Row { slot: 0, tokens: std::slice::from_ref(token), position, logits: 1 };
+            expected.push(decoder.step(&[row], &control).unwrap().row(0).to_vec());
+        }
+        let close = |one: &[f32], other: &[f32]| {
+            one.iter().zip(other).all(|(one, other)| (one - other).abs() < 1e-3 * (1.0 + other.abs()))
+        };
+        let (first, rest) = all.split_at(5);
+        let row = Row { slot: 1, tokens: first, position: 0, logits: 2 };
+        let beside = Row { slot: 2, tokens: &all[..1], position: 0, logits: 1 };
+        let logits = decoder.step(&[row, beside], &control).unwrap();
+        assert_eq!(logits.len(), 3, "{model}");
+        let wanted = [&expected[3], &expected[4], &expected[0]];
+        assert!(logits.rows().zip(wanted).all(|(row, wanted)| close(row, wanted)), "{model}");
+        let row = Row { slot: 1, tokens: rest, position: 5, logits: rest.len() };
+        let logits = decoder.step(&[row], &control).unwrap();
+        assert_eq!(logits.len(), rest.len(), "{model}");
+        assert!(logits.rows().zip(&expected[5..]).all(|(row, wanted)| close(row, wanted)), "{model}");
+        let row = Row { slot: 0, tokens: &all[..2], position: 0, logits: 3 };
+        assert!(matches!(decoder.step(&[row], &control), Err(InferenceError::InvalidRun(_))), "{model}");
     }
 }
 
@@ -136,7 +167,7 @@ impl Sequence<'_> {
             Some(rest) if !rest.is_empty() => &rest[..rest.len().min(self.chunk)],
             _ => &self.answer[self.answer.len() - 1..],
         };
-        let logits = self.taken + tokens.len() >= self.case.prompt.len();
+        let logits = usize::from(self.taken + tokens.len() >= self.case.prompt.len());
         Row { slot: self.slot, tokens, position: self.taken, logits }
     }
 }
@@ -175,7 +206,7 @@ fn run(decoder: &mut dyn Decoder, cases: &[Case], schedule: &Schedule) {
         let taken: Vec<_> = rows.iter().map(|row| (row.tokens.len(), row.logits)).collect();
         for (&n, (tokens, wanted)) in part.iter().zip(taken) {
             live[n].taken += tokens;
-            if wanted {
+            if wanted > 0 {
                 live[n].answer.push(written.next().unwrap());
             }
         }
@@ -209,7 +240,7 @@ fn the_tokens_do_not_depend_on_the_company() {
 #[test]
 fn rows_that_make_no_sense_are_refused() {
     let mut decoder = load(&hub().join("llama"), &CONFIG).unwrap();
-    let row = Row { slot: 0, tokens: &[1, 2], position: 0, logits: false };
+    let row = Row { slot: 0, tokens: &[1, 2], position: 0, logits: 0 };
     assert!(decoder.step(&[row], &RunControl::new()).unwrap().is_empty());
     for bad in [
         vec![Row { position: 3, ..row }],

@@ -53,6 +53,38 @@ fn priorities_are_those_with_a_name() {
 }
 
 #[test]
+fn alternatives_come_with_log_probabilities() {
+    for (wanted, top, expected) in
+        [(false, None, None), (true, None, Some(0)), (true, Some(0), Some(0)), (true, Some(20), Some(20))]
+    {
+        let options = convert(|config| (config.logprobs, config.top_logprobs) = (wanted, top));
+        assert_eq!(options.expect("it is in range").logprobs, expected);
+    }
+    for (wanted, top) in [(true, 21), (false, 0), (false, 5)] {
+        let options = convert(|config| (config.logprobs, config.top_logprobs) = (wanted, Some(top)));
+        assert_eq!(field(options), "generation.top_logprobs");
+    }
+}
+
+#[test]
+fn what_is_to_be_scored_is_checked() {
+    let item = |context: &str, text: &str| proto::ScoreItem { context: context.into(), text: text.into() };
+    let refused = |change: &dyn Fn(&mut proto::ScoreRequest)| {
+        let mut request = proto::ScoreRequest { items: vec![item("", "a")], ..Default::default() };
+        assert!(scoring(&request).is_ok());
+        change(&mut request);
+        field(scoring(&request))
+    };
+    assert_eq!(refused(&|request| request.items.clear()), "items");
+    assert_eq!(refused(&|request| request.items = vec![item("a", "b"); 65]), "items");
+    assert_eq!(refused(&|request| request.items.push(item("a", ""))), "items[1].text");
+    let long = "a".repeat(limits::MAX_TEXT_BYTES + 1);
+    assert_eq!(refused(&|request| request.items.push(item("a", &long))), "items[1].text");
+    assert_eq!(refused(&|request| request.items[0] = item(&long, "a")), "items[0].context");
+    assert_eq!(refused(&|request| request.priority = 4), "priority");
+}
+
+#[test]
 fn numbers_are_in_their_ranges() {
     type Set = fn(&mut proto::GenerationConfig, f32);
     let rows: [(&str, Set, &[f32], &[f32]); 7] = [

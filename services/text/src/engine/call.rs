@@ -17,7 +17,7 @@ use crate::{
     TextError,
     detokenize::Detokenizer,
     grammar::Grammar,
-    sampling::Sampling,
+    sampling::{Sampling, TokenLogprob},
     stop::{Passed, StopMatcher},
 };
 
@@ -33,6 +33,12 @@ pub struct GenerationCall {
     pub stop_tokens: Vec<u32>,
     /// What the answer keeps to.
     pub grammar: Option<Grammar>,
+    /// How many of the likeliest tokens are told beside each token written, and how likely all of them were; `None`: nothing
+    /// of it is.
+    pub logprobs: Option<usize>,
+    /// Not empty: the call writes nothing and tells how likely each of these is, the last one after all of the prompt, the one
+    /// before it after all but the prompt's last token, and so on. At most as many as the prompt has.
+    pub scored: Vec<u32>,
     /// Makes text of the tokens.
     pub writer: Box<dyn Writer>,
     /// Who is served in turn.
@@ -43,6 +49,13 @@ pub struct GenerationCall {
     pub deadline: Option<Instant>,
     /// When the call came in.
     pub arrived: Instant,
+}
+
+impl GenerationCall {
+    /// Tokens at the beginning of the prompt after which nothing is asked of the model.
+    pub(super) fn silent_tokens(&self) -> usize {
+        self.prompt.len().saturating_sub(self.scored.len().max(1))
+    }
 }
 
 /// Makes text of a call's tokens, up to a stop sequence.
@@ -104,6 +117,8 @@ pub struct Finished {
     pub cached_tokens: usize,
     /// Tokens written, the one that ended the answer included.
     pub completion_tokens: usize,
+    /// How likely the tokens written were, or those that were to be scored.
+    pub logprobs: Vec<TokenLogprob>,
     /// Where the time went.
     pub timings: Timings,
 }
@@ -115,7 +130,7 @@ pub enum FinishReason {
     StopToken,
     /// A stop sequence came.
     StopSequence(Arc<str>),
-    /// `max_tokens` or the context length was reached.
+    /// `max_tokens` or the context length was reached, or all that was to be scored is.
     Length,
 }
 

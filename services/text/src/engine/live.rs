@@ -1,17 +1,20 @@
 //! A call that holds a slot, and what is left of it when it gives up the slot to a more urgent one.
 
-use std::time::{Duration, Instant};
+use std::{
+    ops::Range,
+    time::{Duration, Instant},
+};
 
-use atelier_inference::Priority;
+use atelier_inference::{Logits, Priority};
 
 use super::{
-    call::{Admitted, Event, FinishReason, Finished, Timings},
+    call::{Admitted, Event, FinishReason, Finished, GenerationCall, Timings},
     metrics::Meters,
 };
 use crate::{
     TextError,
     grammar::Grammar,
-    sampling::{Sampler, Scratch},
+    sampling::{Sampler, Scratch, TokenLogprob},
     stop::Passed,
 };
 
@@ -48,6 +51,8 @@ pub(super) struct Progress {
     sampler: Sampler,
     /// Tokens written.
     answer: Vec<u32>,
+    /// How likely they were, if that is asked for, or the tokens that are scored.
+    logprobs: Vec<TokenLogprob>,
     /// Tokens of the prompt whose rows were there when the call came.
     cached: usize,
     slot_since: Instant,
@@ -74,16 +79,21 @@ impl Live {
     ) -> Self {
         let progress = admitted.progress.take();
         let call = &admitted.call;
-        let progress = progress.unwrap_or_else(|| {
+        let mut progress = progress.unwrap_or_else(|| {
             Box::new(Progress {
                 sampler: Sampler::new(call.sampling.clone(), &call.prompt),
                 answer: Vec::new(),
+                logprobs: Vec::new(),
                 cached,
                 slot_since: now,
                 first_token: None,
                 last_token: now,
             })
         });
+        if !call.scored.is_empty() {
+            // All that is asked of the model comes anew with the rows.
+            progress.logprobs.clear();
+        }
         let limit = call.max_tokens.min(context_length.saturating_sub(call.prompt.len())).max(1);
         Self { progress, position: cached, limit, turn: seat.since, seat, held_since: now, admitted }
     }
@@ -118,9 +128,16 @@ impl Live {
         }
     }
 
-    /// Whether a token follows when the slot has taken in so many more: nothing of prompt and answer is left then.
-    pub(super) fn writes_after(&self, tokens: usize) -> bool {
-        self.position + tokens == self.admitted.call.prompt.len() + self.progress.answer.len()
+    /// After how many of the next so many tokens, the last ones, the model is asked what follows: after those of a prompt that
+    /// tokens to be scored follow, or after the last one of prompt and answer.
+    pub(super) fn logits_among(&self, tokens: usize) -> usize {
+        let call = &self.admitted.call;
+        let end = self.position + tokens;
+        if call.scored.is_empty() {
+            usize::from(end == call.prompt.len() + self.progress.answer.len())
+        } else {
+            end.saturating_sub(call.silent_tokens()).min(tokens)
+        }
     }
 
     /// The slot has taken in this many tokens.
@@ -128,16 +145,55 @@ impl Live {
         self.position += tokens;
     }
 
+    /// Takes what the model said: writes a token or scores those that stand there.
+    pub(super) fn hear(
+        &mut self,
+        logits: &mut Logits,
+        rows: Range<usize>,
+        scratch: &mut Scratch,
+        meters: &Meters,
+    ) -> Outcome {
+        if self.admitted.call.scored.is_empty() {
+            self.write(logits.row_mut(rows.start), scratch, meters)
+        } else {
+            self.score(rows.map(|row| logits.row(row)))
+        }
+    }
+
+    fn score<'a>(&mut self, rows: impl Iterator<Item = &'a [f32]>) -> Outcome {
+        let scored = &self.admitted.call.scored;
+        let progress = &mut *self.progress;
+        for logits in rows {
+            let token = scored.get(progress.logprobs.len());
+            match token.and_then(|&token| TokenLogprob::of(logits, token, 0)) {
+                Some(logprob) => progress.logprobs.push(logprob),
+                None => return Outcome::Fails(TextError::BrokenLogits),
+            }
+        }
+        progress.last_token = Instant::now();
+        if progress.logprobs.len() == scored.len() {
+            Outcome::Ends(FinishReason::Length)
+        } else {
+            Outcome::Continues
+        }
+    }
+
     fn choose(&mut self, logits: &mut [f32], scratch: &mut Scratch) -> Result<u32, TextError> {
-        let grammar = &mut self.admitted.call.grammar;
+        let GenerationCall { grammar, logprobs, .. } = &mut self.admitted.call;
+        // Grammar and sampler write over what the model said.
+        let said = logprobs.map(|top| (logits.to_vec(), top));
         grammar.as_mut().map_or(Ok(()), |grammar| grammar.mask(logits))?;
         let token = self.progress.sampler.sample(logits, scratch).ok_or(TextError::BrokenLogits)?;
         grammar.as_mut().map_or(Ok(()), |grammar| grammar.take(token))?;
+        if let Some((logits, top)) = said {
+            let logprob = TokenLogprob::of(&logits, token, top).ok_or(TextError::BrokenLogits)?;
+            self.progress.logprobs.push(logprob);
+        }
         Ok(token)
     }
 
     /// Chooses a token and tells the caller.
-    pub(super) fn write(&mut self, logits: &mut [f32], scratch: &mut Scratch, meters: &Meters) -> Outcome {
+    fn write(&mut self, logits: &mut [f32], scratch: &mut Scratch, meters: &Meters) -> Outcome {
         let token = match self.choose(logits, scratch) {
             Ok(token) => token,
             Err(error) => return Outcome::Fails(error),
@@ -194,14 +250,16 @@ impl Live {
     /// Tells the caller the end.
     pub(super) fn finish(self, reason: FinishReason) {
         let call = &self.admitted.call;
-        let Progress { cached, slot_since, first_token, last_token, .. } = *self.progress;
+        let completion_tokens = self.written();
+        let Progress { cached, slot_since, first_token, last_token, logprobs, .. } = *self.progress;
         let first_token = first_token.unwrap_or(last_token);
         let finished = Finished {
             reason,
             seed: call.sampling.seed,
             prompt_tokens: call.prompt.len(),
             cached_tokens: cached,
-            completion_tokens: self.written(),
+            completion_tokens,
+            logprobs,
             timings: Timings {
                 queue: slot_since.saturating_duration_since(call.arrived),
                 prefill: first_token.saturating_duration_since(slot_since),

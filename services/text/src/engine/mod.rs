@@ -9,6 +9,8 @@
 //! The one that loses its slot goes back to the front of the queue with what it has written, and later computes its rows
 //! again, from prompt and answer.
 //!
+//! A call that scores a text takes it in like a prompt and is told, step by step, how likely each token was.
+//!
 //! Back-pressure: a caller that does not read its events makes its own call sit out steps and no other. A caller that
 //! drops its events gives up the call; a step that nobody waits for any more is stopped midway.
 
@@ -52,7 +54,8 @@ pub struct EngineConfig {
     pub max_queue: usize,
     /// Most prompt tokens that one call takes in during a step. Decoding calls wait that long between two tokens.
     pub prefill_chunk: usize,
-    /// Most prompt tokens that a step takes in; raised to `prefill_chunk` if smaller.
+    /// Most prompt tokens that a step takes in; raised to `prefill_chunk` if smaller. Of texts that are scored, a step's memory
+    /// holds as many rows of logits: 25 MB for 128 tokens of a vocabulary of 49,152, which the next step uses again.
     pub max_prefill_tokens_per_step: usize,
     /// Events kept for a caller that is slow to read; when they are full its call sits out. At least 2.
     pub event_buffer: usize,

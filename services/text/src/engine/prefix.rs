@@ -88,12 +88,18 @@ impl PrefixCache {
     }
 
     /// A call gets a slot. Gives the copies to make, in order, and of how many tokens of its prompt the slot then holds
-    /// the rows: never all, for the last one's logits are wanted.
-    pub(super) fn begin(&mut self, slot: usize, tenant: &TenantId, prompt: &[u32]) -> (Vec<RowCopy>, usize) {
+    /// the rows: of `most` at the most, for logits are wanted after the others.
+    pub(super) fn begin(
+        &mut self,
+        slot: usize,
+        tenant: &TenantId,
+        prompt: &[u32],
+        most: usize,
+    ) -> (Vec<RowCopy>, usize) {
         if self.is_off() {
             return (Vec::new(), 0);
         }
-        let found = self.find(slot, tenant, prompt);
+        let found = self.find(slot, tenant, &prompt[..most]);
         let rows = found.map_or(0, |(_, rows)| rows);
         // First, for what was found is then the last to make room.
         if let Some((source, _)) = found {
@@ -165,10 +171,9 @@ impl PrefixCache {
     /// The slot that holds most of a prompt, and of how many tokens; `home`, where nothing need be copied, before
     /// others that hold as much.
     pub(super) fn find(&self, home: usize, tenant: &TenantId, prompt: &[u32]) -> Option<(usize, usize)> {
-        let most = prompt.len().saturating_sub(1);
         let held = self.slots.iter().enumerate().filter_map(|(slot, prefix)| {
             let prefix = prefix.as_ref().filter(|prefix| self.may_share(tenant, &prefix.tenant))?;
-            let alike = prefix.tokens().iter().zip(&prompt[..most]).take_while(|(one, other)| one == other);
+            let alike = prefix.tokens().iter().zip(prompt).take_while(|(one, other)| one == other);
             Some((slot, alike.count() / self.chunk * self.chunk))
         });
         held.filter(|&(_, rows)| rows > 0).max_by_key(|&(slot, rows)| (rows, slot == home))

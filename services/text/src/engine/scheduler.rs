@@ -2,15 +2,16 @@
 
 use std::{
     cmp::Reverse,
+    ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use atelier_inference::{Decoder, InferenceError, Next, Priority, Row, RunControl};
+use atelier_inference::{Decoder, InferenceError, Logits, Next, Priority, Row, RunControl};
 
 use super::{
-    call::{Admitted, CallId},
+    call::{Admitted, CallId, GenerationCall},
     live::{Live, Outcome, Seat},
     metrics::Meters,
     prefix::{PrefixCache, RowCopy},
@@ -49,8 +50,8 @@ struct Planned {
     slot: usize,
     /// How many of the call's next tokens it takes in.
     tokens: usize,
-    /// Prompt and answer end with it: a token follows.
-    logits: bool,
+    /// After how many of them, the last ones, the model is asked what follows.
+    logits: usize,
 }
 
 impl Scheduler {
@@ -129,7 +130,8 @@ impl Scheduler {
             call.fail(TextError::TaskLost("the scheduler"));
             return;
         };
-        let (copies, cached) = self.cache.begin(free, &call.call.tenant, &call.call.prompt);
+        let GenerationCall { tenant, prompt, .. } = &call.call;
+        let (copies, cached) = self.cache.begin(free, tenant, prompt, call.call.silent_tokens());
         self.copies.extend(copies);
         if call.progress.is_none() {
             let queued = now.saturating_duration_since(call.call.arrived);
@@ -181,7 +183,7 @@ impl Scheduler {
             match live {
                 Some(live) if !live.has_room() => {}
                 Some(live) if live.is_prefilling() => prefilling.push((live.turn, slot)),
-                Some(live) => self.plan.push(Planned { slot, tokens: 1, logits: live.writes_after(1) }),
+                Some(live) => self.plan.push(Planned { slot, tokens: 1, logits: live.logits_among(1) }),
                 None => {}
             }
         }
@@ -195,7 +197,7 @@ impl Scheduler {
                 budget -= tokens;
                 self.clock += 1;
                 live.turn = self.clock;
-                self.plan.push(Planned { slot, tokens, logits: live.writes_after(tokens) });
+                self.plan.push(Planned { slot, tokens, logits: live.logits_among(tokens) });
             }
         }
         self.plan.sort_unstable_by_key(|planned| planned.slot);
@@ -216,10 +218,11 @@ impl Scheduler {
         let started = Instant::now();
         match self.run(control) {
             Ok(mut logits) => {
-                let mut rows = 0..;
+                let mut row = 0;
                 for planned in std::mem::take(&mut self.plan) {
-                    let row = if planned.logits { rows.next() } else { None };
-                    self.settle(planned, row.map(|row| logits.row_mut(row)), meters);
+                    let rows = row..row + planned.logits;
+                    row = rows.end;
+                    self.settle(planned, &mut logits, rows, meters);
                 }
                 self.decoder.recycle(logits);
             }
@@ -238,7 +241,7 @@ impl Scheduler {
         meters.step(started.elapsed());
     }
 
-    fn run(&mut self, control: &RunControl) -> Result<atelier_inference::Logits, InferenceError> {
+    fn run(&mut self, control: &RunControl) -> Result<Logits, InferenceError> {
         let rows: Vec<Row<'_>> = self
             .plan
             .iter()
@@ -251,7 +254,7 @@ impl Scheduler {
         let decoder = &mut self.decoder;
         let logits = catch_unwind(AssertUnwindSafe(|| decoder.step(&rows, control)))
             .unwrap_or_else(|_| Err(InferenceError::Panicked("a decoder step".into())))?;
-        let expected = rows.iter().filter(|row| row.logits).count();
+        let expected: usize = rows.iter().map(|row| row.logits).sum();
         if logits.len() == expected {
             Ok(logits)
         } else {
@@ -260,13 +263,15 @@ impl Scheduler {
     }
 
     /// What a step brought to one of its rows.
-    fn settle(&mut self, planned: Planned, logits: Option<&mut [f32]>, meters: &Meters) {
+    fn settle(&mut self, planned: Planned, logits: &mut Logits, rows: Range<usize>, meters: &Meters) {
         let slot = &mut self.slots[planned.slot];
         let Some(live) = slot else { return };
         live.advance(planned.tokens);
         self.cache.grow(planned.slot, live.position());
-        let Some(logits) = logits else { return };
-        let outcome = live.write(logits, &mut self.scratch, meters);
+        if rows.is_empty() {
+            return;
+        }
+        let outcome = live.hear(logits, rows, &mut self.scratch, meters);
         if matches!(outcome, Outcome::Continues) {
             return;
         }

@@ -9,13 +9,14 @@
 
 mod exp;
 mod history;
+mod logprob;
 mod warp;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use self::history::History;
-pub use self::warp::Scratch;
+pub use self::{logprob::TokenLogprob, warp::Scratch};
 
 /// How tokens are chosen. The ranges are checked where requests are converted.
 #[derive(Clone, Debug, PartialEq)]

@@ -6,5 +6,6 @@ mod common;
 mod formats;
 mod hub;
 mod identity;
+mod logprobs;
 mod service;
 mod truncation;

@@ -15,6 +15,9 @@ pub(crate) struct Sampling {
     /// Tokens to write before the answer may end at a token
     #[arg(long, value_name = "N")]
     min_tokens: Option<u32>,
+    /// Tell how likely each token written was, and this many of the likeliest in its place; shown with --json
+    #[arg(long, value_name = "N")]
+    logprobs: Option<u32>,
     /// Write on past the model's own end tokens
     #[arg(long)]
     ignore_eos: bool,
@@ -79,6 +82,8 @@ impl Sampling {
         GenerationConfig {
             max_tokens: self.max_tokens,
             min_tokens: self.min_tokens,
+            logprobs: self.logprobs.is_some(),
+            top_logprobs: self.logprobs,
             ignore_eos: self.ignore_eos,
             temperature: self.temperature,
             top_k: self.top_k,
@@ -184,7 +189,7 @@ mod tests {
     fn sampling_flags_reach_the_request_and_the_rest_is_left_out() {
         let line = "sampling --temperature 0 --top-p 0.9 --presence-penalty -1.5 --seed 18446744073709551615 \
                     --stop a --stop b --stop-token 2 --logit-bias 7=-100 --priority low --max-tokens 5 \
-                    --min-tokens 2 --ignore-eos --typical-p 0.8 --no-repeat-ngram-size 3 --regex a+ --truncate middle";
+                    --min-tokens 2 --logprobs 3 --ignore-eos --typical-p 0.8 --no-repeat-ngram-size 3 --regex a+ --truncate middle";
         let config = try_parse(line).expect("a good line");
         assert_eq!(
             config,
@@ -198,6 +203,8 @@ mod tests {
                 logit_bias: [(7, -100.0)].into(),
                 max_tokens: Some(5),
                 min_tokens: Some(2),
+                logprobs: true,
+                top_logprobs: Some(3),
                 ignore_eos: true,
                 typical_p: Some(0.8),
                 no_repeat_ngram_size: Some(3),

@@ -22,8 +22,9 @@ pub struct Row<'a> {
     pub tokens: &'a [u32],
     /// How many tokens the slot holds already: the KV rows below this stay, those above are overwritten.
     pub position: usize,
-    /// Whether the logits after the last of `tokens` are wanted.
-    pub logits: bool,
+    /// After how many of `tokens`, the last ones, logits are wanted: 0 while more of a prompt follows, 1 to write a token, up to
+    /// all of them to score those that follow each.
+    pub logits: usize,
 }
 
 /// A language model that several calls share.
@@ -38,8 +39,8 @@ pub trait Decoder: Send {
     fn vocabulary_size(&self) -> usize;
 
     /// Runs one step. Rows name distinct slots; single-token rows share runs as far as the layout allows, a row of
-    /// several tokens has one of its own, so a mixed step costs no padding. The answer has one row of logits for each
-    /// row that asked, in the order of `rows`.
+    /// several tokens has one of its own, so a mixed step costs no padding. The answer has as many rows of logits as
+    /// each row asks for, in the order of `rows` and of their tokens.
     ///
     /// After an error the step's tokens count as not taken in: the KV rows below each `position` are intact.
     ///

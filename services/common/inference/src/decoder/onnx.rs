@@ -112,7 +112,7 @@ impl OnnxDecoder {
 }
 
 impl Buffers {
-    /// Lays out a run's inputs; the number of rows whose logits are wanted.
+    /// Lays out a run's inputs; the number of tokens after which logits are wanted.
     fn fill(&mut self, run: &Run, rows: &[Row<'_>], context_length: usize) -> usize {
         let (count, width) = (run.slots.len(), run.width);
         self.input_ids.clear();
@@ -134,9 +134,8 @@ impl Buffers {
             }
             self.seqlens_k[place] = (row.position + width - 1) as i32;
             self.query_seqlens[place] = width as i32;
-            if row.logits {
-                self.logits_index.push((place * width + width - 1) as i64);
-            }
+            let end = (place + 1) * width;
+            self.logits_index.extend((end - row.logits..end).map(|at| at as i64));
         }
         self.logits_index.len()
     }
@@ -255,7 +254,7 @@ impl Decoder for OnnxDecoder {
         values.reserve(order.len() * vocabulary);
         let mut written = 0;
         for run in &runs {
-            // SAFETY: `order` counts the rows that asked, so what is left has room for this run's rows.
+            // SAFETY: `order` counts the logits that are asked for, so what is left has room for this run's rows.
             let logits = unsafe { values.as_mut_ptr().add(written * vocabulary) };
             written += self.run(run, rows, logits, control)?;
         }

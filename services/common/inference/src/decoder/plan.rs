@@ -1,6 +1,6 @@
 //! Which rows of a step share a run: pure arithmetic.
 
-use std::{cmp::Reverse, ops::Range};
+use std::{cmp::Reverse, iter, ops::Range};
 
 use super::Row;
 
@@ -41,6 +41,9 @@ pub(super) fn check(
         if end.is_none_or(|end| end > context_length) {
             let (position, tokens) = (row.position, row.tokens.len());
             return Err(format!("{tokens} tokens at {position} of a context of {context_length}"));
+        }
+        if row.logits > row.tokens.len() {
+            return Err(format!("logits after {} of {} tokens", row.logits, row.tokens.len()));
         }
         if let Some(token) = row.tokens.iter().find(|&&token| token as usize >= vocabulary) {
             return Err(format!("token {token} of a vocabulary of {vocabulary}"));
@@ -95,12 +98,12 @@ pub(super) fn alike(rows: &[Row<'_>], padding: bool) -> Vec<Vec<usize>> {
     runs
 }
 
-/// Where each row of logits stands when the runs write theirs one after another; `run` gives the rows in that order.
+/// Where each row of logits stands when the runs write theirs one after another; `run` gives the rows of the step in that order.
 pub(super) fn order(rows: &[Row<'_>], run: impl Iterator<Item = usize>) -> Vec<usize> {
-    let written: Vec<usize> = run.filter(|&n| rows[n].logits).collect();
+    let written: Vec<usize> = run.flat_map(|n| iter::repeat_n(n, rows[n].logits)).collect();
     let mut order: Vec<usize> = (0..written.len()).collect();
-    // `written` lists rows by place; sorting the places by row gives the place of each row that asked.
-    order.sort_unstable_by_key(|&place| written[place]);
+    // `written` lists rows by place; sorting the places by row gives those of each row, in order.
+    order.sort_by_key(|&place| written[place]);
     order
 }
 
@@ -113,7 +116,7 @@ mod tests {
     }
 
     fn row(slot: usize, tokens: &[u32], logits: bool) -> Row<'_> {
-        Row { slot, tokens, position: 0, logits }
+        Row { slot, tokens, position: 0, logits: usize::from(logits) }
     }
 
     #[test]
@@ -137,6 +140,8 @@ mod tests {
         let rows = [row(5, &[1, 2], true), row(0, &[1], true), row(7, &[1], false), row(1, &[1], true)];
         let runs = plan(&rows, true);
         assert_eq!(order_of(&rows, &runs), [2, 0, 1]);
+        let many = [Row { logits: 2, ..rows[0] }, rows[1], rows[2], rows[3]];
+        assert_eq!(order_of(&many, &runs), [2, 3, 0, 1]);
     }
 
     #[test]
@@ -169,6 +174,7 @@ mod tests {
             vec![Row { position: 4, ..row(0, &[1], true) }],
             vec![Row { position: usize::MAX, ..row(0, &[1], true) }],
             vec![row(0, &[10], true)],
+            vec![Row { logits: 2, ..row(0, &[1], true) }],
         ] {
             assert!(check(&bad).is_err(), "{bad:?}");
         }

@@ -2,6 +2,7 @@
 
 mod prefix;
 mod schedule;
+mod score;
 mod threads;
 
 use std::{
@@ -104,8 +105,8 @@ impl Decoder for FakeDecoder {
             kv.truncate(row.position);
             kv.extend(taken_in(row.tokens));
             assert!(kv.len() < self.behaviour.context_length, "the context is overrun");
-            if row.logits {
-                values.extend(logits(kv));
+            for end in kv.len() - row.logits + 1..=kv.len() {
+                values.extend(logits(&kv[..end]));
             }
         }
         Ok(Logits::new(VOCABULARY, values))
@@ -162,6 +163,8 @@ fn call(prompt: Vec<u32>, seed: u64, max_tokens: usize) -> GenerationCall {
         max_tokens,
         stop_tokens: vec![END],
         grammar: None,
+        logprobs: None,
+        scored: Vec::new(),
         writer: Box::new(Spell),
         tenant: TenantId::default_tenant(),
         priority: Priority::Normal,

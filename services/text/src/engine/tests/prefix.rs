@@ -16,7 +16,7 @@ fn cache(shared_between_tenants: bool) -> PrefixCache {
 
 /// A call from its beginning to its end: the copies before it and the tokens that it found.
 fn call(cache: &mut PrefixCache, slot: usize, name: &str, prompt: &[u32]) -> (Vec<RowCopy>, usize) {
-    let begun = cache.begin(slot, &tenant(name), prompt);
+    let begun = cache.begin(slot, &tenant(name), prompt, prompt.len() - 1);
     cache.grow(slot, prompt.len() + 3);
     cache.leave(slot);
     begun
@@ -51,13 +51,13 @@ fn the_longest_prefix_is_taken_in_whole_chunks_and_never_all_of_a_prompt() {
 #[test]
 fn rows_of_a_short_last_chunk_and_of_an_answer_are_not_taken() {
     let mut cache = cache(false);
-    cache.begin(0, &tenant("a"), &[1, 2, 3, 4, 5, 6]);
+    cache.begin(0, &tenant("a"), &[1, 2, 3, 4, 5, 6], 5);
     cache.grow(0, 4);
-    assert_eq!(cache.begin(1, &tenant("a"), &[1, 2, 3, 4, 5, 6, 7, 8, 9]).1, 4);
+    assert_eq!(cache.begin(1, &tenant("a"), &[1, 2, 3, 4, 5, 6, 7, 8, 9], 8).1, 4);
     cache.forget(1);
     // It has written 7 and 8 since.
     cache.grow(0, 8);
-    assert_eq!(cache.begin(1, &tenant("a"), &[1, 2, 3, 4, 5, 6, 7, 8, 9]).1, 4);
+    assert_eq!(cache.begin(1, &tenant("a"), &[1, 2, 3, 4, 5, 6, 7, 8, 9], 8).1, 4);
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn nothing_is_kept_twice() {
 fn a_call_that_moves_takes_its_rows_and_spares_those_it_finds() {
     let mut cache = cache(false);
     call(&mut cache, 0, "a", &prompt(0));
-    cache.begin(1, &tenant("a"), &prompt(100));
+    cache.begin(1, &tenant("a"), &prompt(100), 9);
     cache.grow(1, 10);
     assert_eq!(cache.shift(1, 0, 13), [copy(0, 2, 8), copy(1, 0, 13)]);
     assert_eq!(cache.find(1, &tenant("a"), &prompt(100)), Some((0, 8)));

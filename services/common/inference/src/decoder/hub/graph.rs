@@ -10,8 +10,6 @@ pub(super) struct HubGraph {
     /// Type of the cache.
     pub(super) element_type: ElementType,
     pub(super) logits_type: ElementType,
-    /// `None` where the graph leaves it open: then the first run shows it.
-    pub(super) vocabulary_size: Option<usize>,
     pub(super) attention_mask: bool,
     pub(super) position_ids: bool,
     /// A merged decoder: two graphs in one, for the first run of a sequence and for those after it.
@@ -59,7 +57,7 @@ impl HubGraph {
         if !is_float(logits.element_type) {
             return Err(format!("output \"logits\" is of type {}", logits.element_type));
         }
-        let [_, _, vocabulary_size] = logits.dimensions.as_slice() else {
+        let [_, _, _] = logits.dimensions.as_slice() else {
             let dimensions = &logits.dimensions;
             return Err(format!(
                 "output \"logits\" has dimensions {dimensions:?} instead of [b, s, vocabulary]"
@@ -69,7 +67,6 @@ impl HubGraph {
         let graph = Self {
             element_type,
             logits_type: logits.element_type,
-            vocabulary_size: *vocabulary_size,
             attention_mask: takes("attention_mask"),
             position_ids: takes("position_ids"),
             use_cache_branch: takes("use_cache_branch"),
@@ -171,7 +168,6 @@ mod tests {
         let graph = HubGraph::read(&inputs, &outputs).unwrap();
         assert_eq!((graph.planes.len(), graph.planes[3].heads, graph.planes[3].head_size), (4, 3, 20));
         assert_eq!((graph.element_type, graph.logits_type), (ElementType::F32, ElementType::F16));
-        assert_eq!(graph.vocabulary_size, Some(100));
         assert!(graph.attention_mask && !graph.position_ids && !graph.use_cache_branch);
 
         inputs.push(port("position_ids", ElementType::I64, &[-1, -1]));
@@ -183,7 +179,7 @@ mod tests {
         outputs[0].dimensions[2] = None;
         let graph = HubGraph::read(&inputs, &outputs).unwrap();
         assert!(graph.position_ids && graph.use_cache_branch && graph.num_logits_to_keep);
-        assert_eq!((graph.planes[0].heads, graph.planes[0].head_size, graph.vocabulary_size), (5, 8, None));
+        assert_eq!((graph.planes[0].heads, graph.planes[0].head_size), (5, 8));
     }
 
     #[test]

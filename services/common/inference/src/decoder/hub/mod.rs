@@ -46,8 +46,8 @@ impl Element for f16 {
 /// The decoder of a graph in this layout.
 ///
 /// # Errors
-/// [`InferenceError::ModelUnsupported`] says what the graph lacks; [`InferenceError::RunFailed`] when a graph that does
-/// not tell its vocabulary can't be run.
+/// [`InferenceError::ModelUnsupported`] says what the graph lacks; [`InferenceError::RunFailed`] when the graph
+/// can't be run.
 pub(super) fn open(
     session: Session,
     folder: &ModelFolder,
@@ -70,6 +70,8 @@ struct HubDecoder<T> {
     vocabulary_size: usize,
     /// Rows that hold fewer tokens than others may be padded.
     padding: bool,
+    /// The graph gives the logits of as many positions as are asked for, not of the last one alone.
+    every_position: bool,
     rows: SlotRows<T>,
     held: Vec<Held>,
     /// Memory of an earlier step's logits, for the next one.
@@ -91,6 +93,8 @@ struct Batch<'a> {
     /// Tokens that each slot holds before.
     kept: Vec<usize>,
     tokens: Vec<&'a [u32]>,
+    /// Most positions of a row, the last ones, whose logits are wanted.
+    logits: usize,
 }
 
 impl Batch<'_> {
@@ -110,20 +114,22 @@ impl<T: Element> HubDecoder<T> {
         let planes = graph.planes.len();
         let rows = |padding| SlotRows::new(config.slots, planes, T::default(), padding);
         let mut decoder = Self {
-            vocabulary_size: graph.vocabulary_size.unwrap_or_default(),
+            vocabulary_size: 0,
             session,
             graph,
             slots: config.slots,
             context_length: config.context_length,
             padding: false,
+            every_position: false,
             rows: rows(Padding::Front),
             held: Vec::new(),
             spare: Vec::new(),
         };
-        if decoder.graph.vocabulary_size.is_none() {
-            let batch = Batch { slots: vec![0], kept: vec![0], tokens: vec![&[0]] };
-            let logits = decoder.run(&batch, &RunControl::new())?;
-            decoder.vocabulary_size = logits.shape().last().map_or(0, |&size| size as usize);
+        // Graphs may leave open how long a row of logits is, and none tells how many come.
+        let batch = Batch { slots: vec![0], kept: vec![0], tokens: vec![&[0, 0]], logits: 2 };
+        if let [_, positions, size] = **decoder.run(&batch, &RunControl::new())?.shape() {
+            decoder.every_position = positions == 2;
+            decoder.vocabulary_size = size as usize;
         }
         let mut padding = Padding::Front;
         for tried in [Padding::Front, Padding::Back] {
@@ -146,7 +152,7 @@ impl<T: Element> HubDecoder<T> {
             return Ok(false);
         }
         let control = RunControl::new();
-        let row = |slot, tokens, position| Row { slot, tokens, position, logits: true };
+        let row = |slot, tokens, position| Row { slot, tokens, position, logits: 1 };
         let decoding = [row(0, &PROMPT[..1], PROMPT.len()), row(1, &PROMPT[..1], 2)];
         (self.rows.filler, self.rows.padding) = (T::LOUD, padding);
         let (mut alone, mut together) = (Vec::new(), Vec::new());
@@ -244,12 +250,13 @@ impl<T: Element> HubDecoder<T> {
             feeds.push(("use_cache_branch", Tensor::from_array(([1], vec![past > 0]))?.into()));
         }
         if self.graph.num_logits_to_keep {
-            feeds.push(("num_logits_to_keep", Tensor::from_array(([0_usize; 0], vec![1_i64]))?.into()));
+            let kept = vec![batch.logits.max(1) as i64];
+            feeds.push(("num_logits_to_keep", Tensor::from_array(([0_usize; 0], kept))?.into()));
         }
         Ok(feeds)
     }
 
-    /// Runs rows that share a run; the logits of those that asked go to the end of `values`.
+    /// Runs rows that share a run; the logits that they ask for go to the end of `values`.
     fn step_together(
         &mut self,
         rows: &[Row<'_>],
@@ -258,51 +265,59 @@ impl<T: Element> HubDecoder<T> {
     ) -> Result<(), InferenceError> {
         let width = rows[0].tokens.len();
         // The branch of a merged decoder that takes a past was traced with one token, and may hold no causal mask.
-        let piece = if self.graph.use_cache_branch && rows[0].position > 0 { 1 } else { width };
-        let mut logits = None;
+        let one_by_one =
+            self.graph.use_cache_branch && rows[0].position > 0 || !self.every_position && rows[0].logits > 1;
+        let piece = if one_by_one { 1 } else { width };
         for at in (0..width).step_by(piece) {
+            // Rows of several tokens run alone, so that what one asks for comes in its order.
+            let wanted = |row: &Row<'_>| row.logits.saturating_sub(width - at - piece).min(piece);
+            let wanted: Vec<usize> = rows.iter().map(wanted).collect();
             let batch = Batch {
                 slots: rows.iter().map(|row| row.slot).collect(),
                 kept: rows.iter().map(|row| row.position + at).collect(),
                 tokens: rows.iter().map(|row| &row.tokens[at..at + piece]).collect(),
+                logits: wanted.iter().copied().max().unwrap_or_default(),
             };
-            logits = Some(self.run(&batch, control)?);
-        }
-        if let Some(logits) = logits.filter(|_| rows.iter().any(|row| row.logits)) {
+            let logits = self.run(&batch, control)?;
+            if batch.logits == 0 {
+                continue;
+            }
             if self.graph.logits_type == ElementType::F16 {
-                self.read_logits(&logits, rows, values, f16::to_f32)?;
+                self.read_logits(&logits, &wanted, values, f16::to_f32)?;
             } else {
-                self.read_logits(&logits, rows, values, |value: f32| value)?;
+                self.read_logits(&logits, &wanted, values, |value: f32| value)?;
             }
         }
         Ok(())
     }
 
-    /// The last position's logits of each row that asked.
+    /// The logits of so many positions of each row, the last ones.
     fn read_logits<L: Element>(
         &self,
         logits: &DynValue,
-        rows: &[Row<'_>],
+        wanted: &[usize],
         values: &mut Vec<f32>,
         number: impl Fn(L) -> f32,
     ) -> Result<(), InferenceError> {
         let (shape, all) = logits.try_extract_tensor::<L>().map_err(InferenceError::run_failed)?;
         let positions = match **shape {
             [count, positions, size]
-                if count as usize == rows.len() && positions > 0 && size as usize == self.vocabulary_size =>
+                if count as usize == wanted.len()
+                    && positions > 0
+                    && size as usize == self.vocabulary_size =>
             {
                 positions as usize
             }
             _ => {
-                let problem = format!("output \"logits\" is {shape:?} for {} rows", rows.len());
+                let problem = format!("output \"logits\" is {shape:?} for {} rows", wanted.len());
                 return Err(InferenceError::run_failed(problem));
             }
         };
-        for (row, all) in rows.iter().zip(all.chunks_exact(positions * self.vocabulary_size)) {
-            if row.logits {
-                let last = &all[(positions - 1) * self.vocabulary_size..];
-                values.extend(last.iter().map(|&value| number(value)));
-            }
+        for (&wanted, all) in wanted.iter().zip(all.chunks_exact(positions * self.vocabulary_size)) {
+            let first = positions.checked_sub(wanted).ok_or_else(|| {
+                InferenceError::run_failed(format!("logits of {positions} positions instead of {wanted}"))
+            })?;
+            values.extend(all[first * self.vocabulary_size..].iter().map(|&value| number(value)));
         }
         Ok(())
     }
