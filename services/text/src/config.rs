@@ -21,8 +21,15 @@ pub struct Config {
     pub runtime: RuntimeConfig,
     /// Folder of model folders; none: `<home>/models`.
     pub model_store: Option<PathBuf>,
-    /// Models to load. The first one of each task serves calls that name none.
+    /// Models that may be served. The first one of each task that is loaded at startup serves calls that name none.
     pub models: Vec<ModelConfig>,
+    /// `LoadModel` may also name any other folder of the model store; it is loaded with default settings. Default: false.
+    pub allow_store_models: bool,
+    /// Most bytes that models may take together, each counted with its files and its KV cache when every slot is full; 0: any. A
+    /// load that would exceed it takes the place of idle on-demand models, those longest unused first, or is refused. Default: 0.
+    pub memory_budget_bytes: u64,
+    /// Who may load and unload models.
+    pub admin: AdminConfig,
     /// Texts that are tokenized at once; 0: one for each processor.
     pub max_concurrent_tokenizations: usize,
 }
@@ -41,9 +48,34 @@ impl Default for Config {
             runtime: RuntimeConfig::default(),
             model_store: None,
             models: models.iter().filter_map(|id| ModelId::new(id).ok()).map(ModelConfig::new).collect(),
+            allow_store_models: false,
+            memory_budget_bytes: 0,
+            admin: AdminConfig::default(),
             max_concurrent_tokenizations: 0,
         }
     }
+}
+
+/// Who may call `LoadModel` and `UnloadModel`. The gateway passes neither on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdminConfig {
+    /// Whether anybody may. Default: false.
+    pub enabled: bool,
+    /// File with the bearer token that such a call must carry, read at startup, white space around it left out; none: whoever
+    /// reaches the port may. Default: none.
+    pub token_file: Option<PathBuf>,
+}
+
+/// When a model is loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Load {
+    /// Before the service is ready; only `UnloadModel` takes it out of memory.
+    #[default]
+    Startup,
+    /// When `LoadModel` names it; its place may be taken by another while it is idle.
+    OnDemand,
 }
 
 /// What a model does.
@@ -56,7 +88,7 @@ pub enum Task {
     TextEmbedding,
 }
 
-/// A model to load.
+/// A model that may be served.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
@@ -65,6 +97,9 @@ pub struct ModelConfig {
     /// Its folder, if it lies outside the store.
     #[serde(default)]
     pub path: Option<PathBuf>,
+    /// When it is loaded.
+    #[serde(default)]
+    pub load: Load,
     /// What it does; none: as its `atelier.json` says.
     #[serde(default)]
     pub task: Option<Task>,
@@ -86,6 +121,7 @@ impl ModelConfig {
         Self {
             id,
             path: None,
+            load: Load::default(),
             task: None,
             generation: GenerationConfig::default(),
             embedding: EmbeddingConfig::default(),

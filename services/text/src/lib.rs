@@ -4,6 +4,8 @@
 //! `sampling` chooses tokens, `detokenize` and `stop` make text of them) -> events back to the caller. Embeddings go
 //! through `embedding` and the batcher of `atelier-inference`.
 
+mod admin;
+mod catalogue;
 mod clock;
 pub mod config;
 mod convert;
@@ -14,6 +16,8 @@ mod error;
 mod files;
 mod generation;
 mod grammar;
+mod memory;
+mod metrics;
 mod registry;
 pub mod sampling;
 mod service;
@@ -31,6 +35,7 @@ use std::{
 use atelier_proto::text::v1::text_service_server::TextServiceServer;
 use atelier_rpc::{Listeners, Server, Workers, limited};
 
+use admin::Admin;
 pub use config::Config;
 pub use error::TextError;
 use registry::Registry;
@@ -40,17 +45,18 @@ use service::Text;
 /// says NOT_SERVING.
 ///
 /// # Errors
-/// A model can't be loaded, or the server can't serve.
+/// The token of operators can't be read, a model can't be loaded, or the server can't serve.
 pub async fn serve(
     config: Config,
     listeners: Listeners,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
     let registry = Arc::new(OnceLock::new());
-    let service = Text::new(Arc::clone(&registry), Workers::new(config.max_concurrent_tokenizations));
+    let admin = Admin::new(&config.admin)?;
+    let service = Text::new(Arc::clone(&registry), admin, Workers::new(config.max_concurrent_tokenizations));
     let server = Server::builder("text", &config.server)
         .service(limited!(TextServiceServer::new(service), &config.server));
-    let load = move || Ok(Registry::load(&config)?);
+    let load = move || Ok(Registry::start(&config)?);
     let served: anyhow::Result<()> = server.serve_loading(listeners, shutdown, &registry, load).await;
     if let Some(registry) = registry.get() {
         registry.close().await;

@@ -7,18 +7,19 @@ use std::{
     time::Instant,
 };
 
-use atelier_core::ModelRef;
 use atelier_proto::text::v1::{self as proto, text_service_server::TextService};
 use atelier_rpc::{CallContext, Workers, status};
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
-    TextError, convert,
-    embedding::{Embedded, EmbeddingModel},
+    TextError,
+    admin::Admin,
+    convert,
+    embedding::Embedded,
     engine::{Event, Finished},
     generation::{Caller, Prompt, Started},
-    registry::Registry,
+    registry::{Registry, Served},
 };
 
 /// Texts of one call that are on their way through tokenizer and batcher at once: enough to fill batches, few enough
@@ -30,19 +31,25 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// The text service.
 pub(crate) struct Text {
-    registry: Arc<OnceLock<Registry>>,
+    registry: Arc<OnceLock<Arc<Registry>>>,
+    admin: Admin,
     workers: Workers,
 }
 
 impl Text {
     /// A service of these models, once they are loaded.
     #[must_use]
-    pub(crate) fn new(registry: Arc<OnceLock<Registry>>, workers: Workers) -> Self {
-        Self { registry, workers }
+    pub(crate) fn new(registry: Arc<OnceLock<Arc<Registry>>>, admin: Admin, workers: Workers) -> Self {
+        Self { registry, admin, workers }
     }
 
-    fn registry(&self) -> Result<&Registry, TextError> {
+    fn registry(&self) -> Result<&Arc<Registry>, TextError> {
         self.registry.get().ok_or(TextError::Starting)
+    }
+
+    /// Checks that the caller may load and unload models.
+    fn admit<T>(&self, request: &Request<T>) -> Result<(), TextError> {
+        self.admin.admit(request.metadata().get("authorization").map(|value| value.as_bytes()))
     }
 
     async fn start(
@@ -52,10 +59,11 @@ impl Text {
         generation: Option<proto::GenerationConfig>,
         caller: Caller,
     ) -> Result<Running, TextError> {
-        let model = self.registry()?.generation(model)?;
+        let served = self.registry()?.for_generation(model)?;
+        let model = served.generation()?;
         let options = convert::options(generation, model.defaults(), model.tokenizer(), random_seed)?;
         let started = model.start(prompt, options, caller, &self.workers).await?;
-        Ok(Running { started, model: model.model.clone() })
+        Ok(Running { started, served })
     }
 
     async fn chat_call(
@@ -86,7 +94,8 @@ impl Text {
         caller: Caller,
     ) -> Result<proto::EmbedResponse, TextError> {
         convert::batch(&request.texts)?;
-        let model = self.registry()?.embedding(&request.model)?;
+        let served = self.registry()?.for_embedding(&request.model)?;
+        let model = served.embedding()?;
         let truncation = convert::truncation(request.truncation());
         let texts =
             request.texts.into_iter().enumerate().map(|(index, text)| {
@@ -111,7 +120,7 @@ impl Text {
         caller: Caller,
     ) -> Result<proto::TokenizeResponse, TextError> {
         convert::text(&request.text, || "text".into())?;
-        let model = self.registry()?.any(&request.model)?;
+        let model = self.registry()?.for_tokenizing(&request.model)?;
         let tokenizer = Arc::clone(model.tokenizer());
         let work = move || tokenizer.tokens(&request.text, request.add_special_tokens);
         let tokens = self.workers.run(caller.deadline, work).await?;
@@ -132,7 +141,7 @@ impl Text {
         request: proto::DetokenizeRequest,
         caller: Caller,
     ) -> Result<proto::DetokenizeResponse, TextError> {
-        let model = self.registry()?.any(&request.model)?;
+        let model = self.registry()?.for_tokenizing(&request.model)?;
         convert::token_ids(&request.token_ids, model.tokenizer())?;
         let tokenizer = Arc::clone(model.tokenizer());
         let work = move || tokenizer.decode(&request.token_ids, request.skip_special_tokens);
@@ -144,7 +153,8 @@ impl Text {
 /// A generation under way.
 struct Running {
     started: Started,
-    model: ModelRef,
+    /// Keeps the model in memory to the end of the call.
+    served: Arc<Served>,
 }
 
 impl Running {
@@ -160,7 +170,7 @@ impl Running {
     }
 
     fn completion(&self, finished: Finished) -> proto::Completion {
-        convert::completion(finished, self.started.truncated_tokens, &self.model)
+        convert::completion(finished, self.started.truncated_tokens, self.served.model())
     }
 
     /// The events as messages, up to the end or an error.
@@ -194,14 +204,15 @@ fn random_seed() -> u64 {
 }
 
 async fn embed_one(
-    registry: &OnceLock<Registry>,
+    registry: &OnceLock<Arc<Registry>>,
     workers: &Workers,
     request: proto::StreamEmbedRequest,
     caller: Caller,
 ) -> Result<proto::StreamEmbedResponse, TextError> {
     convert::item_id(&request.id)?;
     convert::text(&request.text, || "text".into())?;
-    let model: &EmbeddingModel = registry.get().ok_or(TextError::Starting)?.embedding(&request.model)?;
+    let served = registry.get().ok_or(TextError::Starting)?.for_embedding(&request.model)?;
+    let model = served.embedding()?;
     let truncation = convert::truncation(request.truncation());
     let embedded = model.embed(request.text, "text", truncation, caller, workers).await?;
     Ok(proto::StreamEmbedResponse {
@@ -294,13 +305,31 @@ impl TextService for Text {
 
     async fn list_models(&self, _: Request<proto::ListModelsRequest>) -> Reply<proto::ListModelsResponse> {
         let registry = self.registry().map_err(status)?;
-        let models = registry.models().map(convert::model).collect();
-        Ok(Response::new(proto::ListModelsResponse { models }))
+        Ok(Response::new(proto::ListModelsResponse { models: registry.list(convert::model) }))
     }
 
     async fn get_model(&self, request: Request<proto::GetModelRequest>) -> Reply<proto::GetModelResponse> {
         let registry = self.registry().map_err(status)?;
         let model = registry.get(&request.get_ref().model).map_err(status)?;
-        Ok(Response::new(proto::GetModelResponse { model: Some(convert::model(model)) }))
+        Ok(Response::new(proto::GetModelResponse { model: Some(convert::model(&model)) }))
+    }
+
+    async fn load_model(&self, request: Request<proto::LoadModelRequest>) -> Reply<proto::LoadModelResponse> {
+        let deadline = caller(&request).deadline;
+        self.admit(&request).map_err(status)?;
+        let registry = self.registry().map_err(status)?;
+        let proto::LoadModelRequest { model, revision } = request.into_inner();
+        let served = registry.load(&model, revision, deadline).await.map_err(status)?;
+        Ok(Response::new(proto::LoadModelResponse { model: Some(convert::model(&served)) }))
+    }
+
+    async fn unload_model(
+        &self,
+        request: Request<proto::UnloadModelRequest>,
+    ) -> Reply<proto::UnloadModelResponse> {
+        self.admit(&request).map_err(status)?;
+        let registry = self.registry().map_err(status)?;
+        registry.unload(&request.get_ref().model).await.map_err(status)?;
+        Ok(Response::new(proto::UnloadModelResponse {}))
     }
 }

@@ -28,11 +28,11 @@ struct Conversation {
     text: String,
 }
 
-fn hub() -> PathBuf {
+pub(crate) fn hub() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/text/hub")
 }
 
-fn served(id: &str) -> ModelConfig {
+pub(crate) fn served(id: &str) -> ModelConfig {
     let mut model = ModelConfig::new(ModelId::new(id).expect("the name is valid"));
     model.path = Some(hub().join(id));
     model.task = Some(Task::TextGeneration);

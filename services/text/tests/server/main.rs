@@ -6,5 +6,6 @@ mod common;
 mod formats;
 mod hub;
 mod identity;
+mod models;
 mod service;
 mod truncation;
