@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use atelier_core::Reason;
+use atelier_core::{ModelId, Reason};
 use atelier_proto::text::v1::{
     self as proto, stream_generate_response::Event, text_service_client::TextServiceClient,
 };
@@ -21,7 +21,12 @@ use crate::{
 /// A folder of the hub under this name, to be loaded by call.
 fn on_demand(id: &str, folder: &str) -> ModelConfig {
     let path = Some(hub().join(folder));
-    ModelConfig { id: id.parse().expect("the name is valid"), load: Load::OnDemand, path, ..served(folder) }
+    ModelConfig {
+        id: ModelId::new(id).expect("the name is valid"),
+        load: Load::OnDemand,
+        path,
+        ..served(folder)
+    }
 }
 
 fn admitted(models: Vec<ModelConfig>) -> Config {
