@@ -1,39 +1,27 @@
 //! Who may load and unload models.
 
-use std::fs;
-
-use atelier_rpc::bearer;
+use atelier_rpc::{bearer, config::Secret};
 use sha2::{Digest, Sha256};
 
-use crate::{TextError, config::AdminConfig};
+use crate::TextError;
 
-/// Lets operators in.
-#[derive(Debug)]
-pub(crate) enum Admin {
-    /// Nobody may.
-    Disabled,
-    /// Whoever reaches the port may.
-    Open,
-    /// Whoever carries the token of this SHA-256. Comparing hashes gives nothing away by its timing: a caller can't steer
-    /// the hash of a guess.
-    Token([u8; 32]),
+/// Lets operators in: those who carry the token. Without a token there are none.
+pub(crate) struct Admin {
+    /// SHA-256 of the token. Comparing hashes gives nothing away by its timing: a caller can't steer the hash of a guess.
+    token: Option<[u8; 32]>,
 }
 
 impl Admin {
-    /// Reads the token.
+    /// White space around the token is left out: files of secrets tend to end with a line break.
     ///
     /// # Errors
-    /// [`TextError::Configuration`] for a file that can't be read or holds no token.
-    pub(crate) fn new(config: &AdminConfig) -> Result<Self, TextError> {
-        let Some(file) = config.token_file.as_ref().filter(|_| config.enabled) else {
-            return Ok(if config.enabled { Self::Open } else { Self::Disabled });
-        };
-        let wrong = |problem: String| TextError::Configuration(format!("admin.token_file: {problem}"));
-        let text = fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
-        match text.trim() {
-            "" => Err(wrong("it is empty".to_owned())),
-            token => Ok(Self::Token(Sha256::digest(token).into())),
-        }
+    /// [`TextError::Configuration`] for a token that is empty.
+    pub(crate) fn new(token: Option<&Secret>) -> Result<Self, TextError> {
+        let token = token.map(|token| match token.expose().trim() {
+            "" => Err(TextError::Configuration("admin_token is empty".to_owned())),
+            token => Ok(Sha256::digest(token).into()),
+        });
+        Ok(Self { token: token.transpose()? })
     }
 
     /// Checks a call with this `authorization` header.
@@ -41,15 +29,10 @@ impl Admin {
     /// # Errors
     /// [`TextError::AdminDisabled`] or [`TextError::AdminUnauthenticated`].
     pub(crate) fn admit(&self, authorization: Option<&[u8]>) -> Result<(), TextError> {
-        match self {
-            Self::Disabled => Err(TextError::AdminDisabled),
-            Self::Open => Ok(()),
-            Self::Token(expected) => {
-                let token = authorization.and_then(bearer).ok_or(TextError::AdminUnauthenticated)?;
-                let given: [u8; 32] = Sha256::digest(token).into();
-                if given == *expected { Ok(()) } else { Err(TextError::AdminUnauthenticated) }
-            }
-        }
+        let expected = self.token.as_ref().ok_or(TextError::AdminDisabled)?;
+        let given = authorization.and_then(bearer).ok_or(TextError::AdminUnauthenticated)?;
+        let given: [u8; 32] = Sha256::digest(given).into();
+        if given == *expected { Ok(()) } else { Err(TextError::AdminUnauthenticated) }
     }
 }
 
@@ -58,18 +41,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_token_is_the_files_without_the_space_around_it() {
-        let file = tempfile::NamedTempFile::new().expect("a file can be made");
-        fs::write(file.path(), "k-1\n").expect("it can be written");
-        let config = AdminConfig { enabled: true, token_file: Some(file.path().to_owned()) };
-        let admin = Admin::new(&config).expect("it is a token");
+    fn the_token_lets_in_and_nothing_else_does() {
+        let admin = Admin::new(Some(&Secret::new("k-1\n"))).expect("it is a token");
         assert!(admin.admit(Some(b"Bearer k-1")).is_ok());
         for bad in [None, Some(&b"Bearer k-2"[..]), Some(b"Bearer "), Some(b"k-1")] {
             assert!(matches!(admin.admit(bad), Err(TextError::AdminUnauthenticated)));
         }
-        fs::write(file.path(), " \n").expect("it can be written");
-        assert!(Admin::new(&config).is_err());
-        let off = Admin::new(&AdminConfig { enabled: false, ..config }).expect("the file is not read");
-        assert!(matches!(off.admit(Some(b"Bearer k-1")), Err(TextError::AdminDisabled)));
+        let nobody = Admin::new(None).expect("there need not be one");
+        assert!(matches!(nobody.admit(Some(b"Bearer k-1")), Err(TextError::AdminDisabled)));
+        assert!(Admin::new(Some(&Secret::new(" \n"))).is_err());
     }
 }

@@ -132,7 +132,7 @@ impl Catalogue {
     /// There is none, or a file of it is not what its manifest says.
     pub(crate) fn open(&self, config: &ModelConfig) -> Result<ModelFolder, TextError> {
         Ok(match &config.path {
-            Some(path) => ModelFolder::open(path)?,
+            Some(path) => ModelFolder::open_named(path, &config.id)?,
             None => self.store.open(config.id.as_str())?,
         })
     }

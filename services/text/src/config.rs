@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use atelier_core::ModelId;
 use atelier_inference::{BatcherConfig, RuntimeConfig, SessionConfig};
-use atelier_rpc::{ServerConfig, TelemetryConfig};
+use atelier_rpc::{ServerConfig, TelemetryConfig, config::Secret};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::EngineConfig;
@@ -28,8 +28,9 @@ pub struct Config {
     /// Most bytes that models may take together, each counted with its files and its KV cache when every slot is full; 0: any. A
     /// load that would exceed it takes the place of idle on-demand models, those longest unused first, or is refused. Default: 0.
     pub memory_budget_bytes: u64,
-    /// Who may load and unload models.
-    pub admin: AdminConfig,
+    /// Bearer token of `LoadModel` and `UnloadModel`, best set by the environment (`ATELIER_TEXT__ADMIN_TOKEN`); none: they are
+    /// refused. The gateway passes neither on. Default: none.
+    pub admin_token: Option<Secret>,
     /// Texts that are tokenized at once; 0: one for each processor.
     pub max_concurrent_tokenizations: usize,
 }
@@ -50,21 +51,10 @@ impl Default for Config {
             models: models.iter().filter_map(|id| ModelId::new(id).ok()).map(ModelConfig::new).collect(),
             allow_store_models: false,
             memory_budget_bytes: 0,
-            admin: AdminConfig::default(),
+            admin_token: None,
             max_concurrent_tokenizations: 0,
         }
     }
-}
-
-/// Who may call `LoadModel` and `UnloadModel`. The gateway passes neither on.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct AdminConfig {
-    /// Whether anybody may. Default: false.
-    pub enabled: bool,
-    /// File with the bearer token that such a call must carry, read at startup, white space around it left out; none: whoever
-    /// reaches the port may. Default: none.
-    pub token_file: Option<PathBuf>,
 }
 
 /// When a model is loaded.

@@ -45,7 +45,7 @@ pub enum TextError {
         free_bytes: u64,
     },
     /// Models may not be loaded and unloaded by calls.
-    #[error("models can't be loaded or unloaded: admin.enabled is not set")]
+    #[error("models can't be loaded or unloaded: the service has no admin_token")]
     AdminDisabled,
     /// A call that takes an operator carries no valid token.
     #[error("authorization: the operator's bearer token is needed")]

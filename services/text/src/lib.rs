@@ -45,14 +45,14 @@ use service::Text;
 /// says NOT_SERVING.
 ///
 /// # Errors
-/// The token of operators can't be read, a model can't be loaded, or the server can't serve.
+/// The operators' token is empty, a model can't be loaded, or the server can't serve.
 pub async fn serve(
     config: Config,
     listeners: Listeners,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
     let registry = Arc::new(OnceLock::new());
-    let admin = Admin::new(&config.admin)?;
+    let admin = Admin::new(config.admin_token.as_ref())?;
     let service = Text::new(Arc::clone(&registry), admin, Workers::new(config.max_concurrent_tokenizations));
     let server = Server::builder("text", &config.server)
         .service(limited!(TextServiceServer::new(service), &config.server));

@@ -6,10 +6,10 @@ use atelier_core::{ModelId, Reason};
 use atelier_proto::text::v1::{
     self as proto, stream_generate_response::Event, text_service_client::TextServiceClient,
 };
-use atelier_rpc::fault_of;
+use atelier_rpc::{config::Secret, fault_of};
 use atelier_text::{
     Config,
-    config::{AdminConfig, Load, ModelConfig},
+    config::{Load, ModelConfig},
 };
 use tonic::{Code, Request, Status, Streaming, transport::Channel};
 
@@ -29,20 +29,35 @@ fn on_demand(id: &str, folder: &str) -> ModelConfig {
     }
 }
 
+const TOKEN: &str = "t-1";
+
+/// A service that an operator may call.
 fn admitted(models: Vec<ModelConfig>) -> Config {
-    let admin = AdminConfig { enabled: true, token_file: None };
-    Config { models, admin, ..Config::default() }
+    Config { models, admin_token: Some(Secret::new(TOKEN)), ..Config::default() }
+}
+
+fn with_token<T>(message: T, token: &str) -> Request<T> {
+    let mut request = Request::new(message);
+    let header = format!("Bearer {token}").parse().expect("it is a header");
+    request.metadata_mut().insert("authorization", header);
+    request
 }
 
 async fn load(client: &mut Client, model: &str) -> Result<(), Status> {
     let request = proto::LoadModelRequest { model: model.to_owned(), revision: String::new() };
-    let loaded = client.load_model(request).await?.into_inner().model.expect("the answer names the model");
+    let loaded = client
+        .load_model(with_token(request, TOKEN))
+        .await?
+        .into_inner()
+        .model
+        .expect("the answer names the model");
     assert_eq!((loaded.id.as_str(), loaded.revision.len()), (model, 12));
     Ok(())
 }
 
 async fn unload(client: &mut Client, model: &str) -> Result<(), Status> {
-    client.unload_model(proto::UnloadModelRequest { model: model.to_owned() }).await.map(drop)
+    let request = proto::UnloadModelRequest { model: model.to_owned() };
+    client.unload_model(with_token(request, TOKEN)).await.map(drop)
 }
 
 async fn loaded(client: &mut Client) -> Vec<String> {
@@ -106,7 +121,8 @@ async fn a_model_is_loaded_served_and_unloaded() {
     assert_eq!(generate(client, "", 4).await.expect("the default writes").1, 4);
 
     let request = proto::LoadModelRequest { model: "later".to_owned(), revision: "0123456789ab".to_owned() };
-    let fault = fault_of(&client.load_model(request).await.expect_err("its files are others"));
+    let fault =
+        fault_of(&client.load_model(with_token(request, TOKEN)).await.expect_err("its files are others"));
     assert_eq!((fault.reason(), fault.violations()[0].field.as_str()), (Reason::InvalidArgument, "revision"));
     load(client, "later").await.expect("it can be loaded again");
 }
@@ -231,25 +247,18 @@ async fn only_operators_load_and_unload() {
         assert_eq!(fault_of(&status).reason(), Reason::PermissionDenied, "{status}");
     }
 
-    let token = tempfile::NamedTempFile::new().expect("a file can be made");
-    fs::write(token.path(), "t-1\n").expect("it can be written");
-    let admin = AdminConfig { enabled: true, token_file: Some(token.path().to_owned()) };
-    let client = &mut connect(start_with(Config { admin, ..admitted(models()) })).await;
-    let with = |token: &str| {
-        let message = proto::LoadModelRequest { model: "later".to_owned(), revision: String::new() };
-        let mut request = Request::new(message);
-        request.metadata_mut().insert("authorization", token.parse().expect("it is a header"));
-        request
-    };
+    let client = &mut connect(start_with(admitted(models()))).await;
+    let ask = || proto::LoadModelRequest { model: "later".to_owned(), revision: String::new() };
+    let named = proto::UnloadModelRequest { model: "llama".to_owned() };
     for status in [
-        load(client, "later").await.expect_err("there is no token"),
-        unload(client, "llama").await.expect_err("there is no token"),
-        client.load_model(with("Bearer t-2")).await.expect_err("it is another token"),
+        client.load_model(ask()).await.expect_err("there is no token"),
+        client.unload_model(named).await.expect_err("there is no token"),
+        client.load_model(with_token(ask(), "t-2")).await.expect_err("it is another token"),
     ] {
         assert_eq!(fault_of(&status).reason(), Reason::Unauthenticated, "{status}");
     }
     assert_eq!(loaded(client).await, ["llama"]);
-    client.load_model(with("Bearer t-1")).await.expect("it is the token");
+    load(client, "later").await.expect("it is the token");
     assert_eq!(loaded(client).await, ["later", "llama"]);
 }
 
