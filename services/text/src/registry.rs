@@ -10,7 +10,7 @@ use std::{
     time::Instant,
 };
 
-use atelier_core::ModelId;
+use atelier_core::{ModelId, Revision};
 use atelier_rpc::Workers;
 use tokio::{runtime::Handle, sync::watch};
 
@@ -155,8 +155,9 @@ impl Registry {
         self.find(id, default, "tokenizing")
     }
 
-    /// Loads a model that the catalogue admits, when other loads are done; one that is loaded is left as it is. The load goes
-    /// on when the caller leaves. `revision`: what the model's must be; empty: any.
+    /// Loads a model that the catalogue admits, when other loads are done; the load goes on when the caller leaves. One that is
+    /// loaded is left as it is if its revision is the wanted one; else the folder's takes its place. `revision`: what the
+    /// model's must be; empty: any.
     ///
     /// # Errors
     /// There is no such model, its files can't be served, it does not fit the budget, or the deadline passes before its turn.
@@ -198,8 +199,9 @@ impl Registry {
     }
 
     fn load_now(&self, config: &ModelConfig, revision: &str) -> Result<Arc<Served>, TextError> {
-        if let Ok(served) = self.get(config.id.as_str()) {
-            check_revision(revision, served.model().revision.as_str())?;
+        if let Ok(served) = self.get(config.id.as_str())
+            && is_wanted(revision, &served.model().revision)
+        {
             return Ok(served);
         }
         let started = Instant::now();
@@ -209,14 +211,19 @@ impl Registry {
         let revision = &served.model().revision;
         let (seconds, bytes) = (started.elapsed().as_secs_f32(), served.memory.bytes());
         tracing::info!(model = %config.id, %revision, seconds, bytes, "model loaded");
-        self.write().insert(config.id.clone(), Arc::clone(&served));
+        // Freed when the last call on it has ended, and not under the lock.
+        let before = self.write().insert(config.id.clone(), Arc::clone(&served));
+        drop(before);
         self.report();
         Ok(served)
     }
 
     fn make(&self, config: &ModelConfig, revision: &str) -> Result<Served, TextError> {
         let folder = self.catalogue.open(config)?;
-        check_revision(revision, folder.model().revision.as_str())?;
+        let found = &folder.model().revision;
+        if !is_wanted(revision, found) {
+            return Err(TextError::invalid("revision", format!("the model's revision is {found}")));
+        }
         let mut memory = Reservation::empty(&self.budget);
         self.reserve(&config.id, &mut memory, folder.bytes())?;
         let model = self.catalogue.load(&folder, config).map_err(|cause| TextError::LoadFailed {
@@ -232,24 +239,29 @@ impl Registry {
     /// Takes memory for a model, in place of idle ones if need be.
     fn reserve(&self, id: &ModelId, memory: &mut Reservation, more: u64) -> Result<(), TextError> {
         while let Err(missing) = memory.grow(more) {
-            self.evict(missing).map_err(|idle| TextError::InsufficientMemory {
-                model: id.to_string(),
-                needed_bytes: memory.bytes() + more,
-                budget_bytes: self.budget.limit(),
-                free_bytes: (self.budget.limit() + memory.bytes() + idle).saturating_sub(self.budget.taken()),
+            self.evict(id, missing).map_err(|idle| {
+                let budget_bytes = self.budget.limit();
+                let others = self.budget.taken().saturating_sub(memory.bytes().saturating_add(idle));
+                TextError::InsufficientMemory {
+                    model: id.to_string(),
+                    needed_bytes: memory.bytes().saturating_add(more),
+                    budget_bytes,
+                    free_bytes: budget_bytes.saturating_sub(others),
+                }
             })?;
         }
         Ok(())
     }
 
-    /// Unloads idle models that hold so many bytes, or none: the error is what they hold. Blocks until their memory is free.
-    fn evict(&self, missing: u64) -> Result<(), u64> {
+    /// Unloads idle models that hold so many bytes, or none: the error is what they hold. The one whose new revision needs the
+    /// room stays. Blocks until their memory is free.
+    fn evict(&self, new: &ModelId, missing: u64) -> Result<(), u64> {
         let evicted: Vec<_> = {
             let mut models = self.write();
             // Handles are given out under the lock: a model that has one only is used by nobody.
-            let idle = models
-                .iter()
-                .filter(|(_, served)| served.load == Load::OnDemand && Arc::strong_count(served) == 1);
+            let idle = models.iter().filter(|(id, served)| {
+                *id != new && served.load == Load::OnDemand && Arc::strong_count(served) == 1
+            });
             let idle = idle.map(|(id, served)| Idle {
                 id: id.clone(),
                 bytes: served.memory.bytes(),
@@ -291,9 +303,6 @@ fn not_found(id: &str) -> TextError {
     TextError::ModelNotFound(id.chars().take(128).collect())
 }
 
-fn check_revision(wanted: &str, found: &str) -> Result<(), TextError> {
-    if wanted.is_empty() || wanted == found {
-        return Ok(());
-    }
-    Err(TextError::invalid("revision", format!("the model's revision is {found}")))
+fn is_wanted(revision: &str, found: &Revision) -> bool {
+    revision.is_empty() || revision == found.as_str()
 }

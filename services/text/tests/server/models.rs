@@ -31,6 +31,18 @@ fn on_demand(id: &str, folder: &str) -> ModelConfig {
 
 const TOKEN: &str = "t-1";
 
+/// A model in this folder, to be loaded by call.
+fn at(id: &str, path: &Path) -> ModelConfig {
+    ModelConfig { path: Some(path.to_owned()), ..on_demand(id, "llama") }
+}
+
+fn copy(folder: &str, to: &Path) {
+    for file in fs::read_dir(hub().join(folder)).expect("it is there") {
+        let file = file.expect("it is readable");
+        fs::copy(file.path(), to.join(file.file_name())).expect("it can be copied");
+    }
+}
+
 /// A service that an operator may call.
 fn admitted(models: Vec<ModelConfig>) -> Config {
     Config { models, admin_token: Some(Secret::new(TOKEN)), ..Config::default() }
@@ -44,7 +56,12 @@ fn with_token<T>(message: T, token: &str) -> Request<T> {
 }
 
 async fn load(client: &mut Client, model: &str) -> Result<(), Status> {
-    let request = proto::LoadModelRequest { model: model.to_owned(), revision: String::new() };
+    load_revision(client, model, "").await.map(drop)
+}
+
+/// The revision that is loaded.
+async fn load_revision(client: &mut Client, model: &str, revision: &str) -> Result<String, Status> {
+    let request = proto::LoadModelRequest { model: model.to_owned(), revision: revision.to_owned() };
     let loaded = client
         .load_model(with_token(request, TOKEN))
         .await?
@@ -52,7 +69,7 @@ async fn load(client: &mut Client, model: &str) -> Result<(), Status> {
         .model
         .expect("the answer names the model");
     assert_eq!((loaded.id.as_str(), loaded.revision.len()), (model, 12));
-    Ok(())
+    Ok(loaded.revision)
 }
 
 async fn unload(client: &mut Client, model: &str) -> Result<(), Status> {
@@ -120,24 +137,42 @@ async fn a_model_is_loaded_served_and_unloaded() {
     }
     assert_eq!(generate(client, "", 4).await.expect("the default writes").1, 4);
 
-    let request = proto::LoadModelRequest { model: "later".to_owned(), revision: "0123456789ab".to_owned() };
-    let fault =
-        fault_of(&client.load_model(with_token(request, TOKEN)).await.expect_err("its files are others"));
+    let wrong = load_revision(client, "later", "0123456789ab").await.expect_err("its files are others");
+    let fault = fault_of(&wrong);
     assert_eq!((fault.reason(), fault.violations()[0].field.as_str()), (Reason::InvalidArgument, "revision"));
     load(client, "later").await.expect("it can be loaded again");
 }
 
 #[tokio::test]
+async fn a_new_revision_takes_the_place_of_the_old_one() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    copy("llama", folder.path());
+    let models = vec![at("changing", folder.path()), on_demand("new", "qwen2-f16")];
+    let client = &mut connect(start_with(admitted(models))).await;
+    let old = load_revision(client, "changing", "").await.expect("it is configured");
+    let written = generate(client, "changing", 20).await.expect("it writes");
+    copy("qwen2-f16", folder.path());
+    // Both have files of the same names.
+    let new = load_revision(client, "new", "").await.expect("it is configured");
+    assert_ne!(old, new);
+    assert_eq!(load_revision(client, "changing", "").await.expect("it is loaded"), old);
+    assert_eq!(generate(client, "changing", 20).await.expect("it writes"), written);
+    assert_eq!(load_revision(client, "changing", &new).await.expect("its files are new"), new);
+    let renewed = generate(client, "changing", 20).await.expect("it writes");
+    assert_ne!(renewed, written);
+    assert_eq!(renewed, generate(client, "new", 20).await.expect("it writes"));
+    let gone = load_revision(client, "changing", &old).await.expect_err("its files are others");
+    assert_eq!(fault_of(&gone).reason(), Reason::InvalidArgument, "{gone}");
+    assert_eq!(generate(client, "changing", 20).await.expect("it still writes"), renewed);
+}
+
+#[tokio::test]
 async fn a_load_that_fails_leaves_the_others_serving() {
     let broken = tempfile::tempdir().expect("a folder can be made");
-    for file in fs::read_dir(hub().join("llama")).expect("it is there") {
-        let file = file.expect("it is readable");
-        fs::copy(file.path(), broken.path().join(file.file_name())).expect("it can be copied");
-    }
+    copy("llama", broken.path());
     let graph = broken.path().join("model.onnx");
     let half = fs::read(&graph).expect("it is there").split_off(100_000);
     fs::write(graph, half).expect("it can be written");
-    let at = |id: &str, path: &Path| ModelConfig { path: Some(path.to_owned()), ..on_demand(id, "llama") };
     let models =
         vec![served("llama"), at("broken", broken.path()), at("missing", &broken.path().join("nowhere"))];
     let client = &mut connect(start_with(admitted(models))).await;
