@@ -25,6 +25,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use atelier_policy::Ruleset;
 use atelier_proto::gateway::v1::gateway_service_server::GatewayServiceServer;
 use atelier_rpc::{Listeners, Readiness, Server};
+use futures::future::BoxFuture;
 use tokio_util::task::AbortOnDropHandle;
 
 pub use config::{
@@ -55,44 +56,60 @@ const RETRY: Duration = Duration::from_millis(250);
 /// # Errors
 /// The policy file is wrong, the audit file can't be opened, or the server can't start. Upstreams that are down are
 /// no error: the gateway waits for them.
-pub async fn serve(
+pub fn serve(
     config: Config,
     listeners: Listeners,
     shutdown: impl Future<Output = ()> + Send + 'static,
-) -> anyhow::Result<()> {
-    let server = Server::builder("atelier-gateway", &config.server);
-    metrics::describe();
-    let policies = Arc::new(PolicyStore::open(config.policy.file.clone()).await?);
-    let moderation = Arc::new(ModerationPool::new(&config.moderation)?);
-    let text = Arc::new(Router::new(&config.text.upstreams, config.text.default_model.clone())?);
-    let image = Arc::new(Router::new(&config.image.upstreams, config.image.default_model.clone())?);
-    let (audit, audit_writer) = Audit::start(&config.audit)?;
-    let gateway = Gateway {
-        authenticator: Authenticator::new(&config.auth)?,
-        policies: Arc::clone(&policies),
-        text: Arc::clone(&text),
-        image: Arc::clone(&image),
-        judge: Judge { moderator: Arc::clone(&moderation) as _, audit, reading: config.moderation.reading },
-        moderation: Arc::clone(&moderation),
-        files: FileMemory::new(config.image.max_held_bytes),
-    };
+) -> BoxFuture<'static, anyhow::Result<()>> {
+    serve_boxed(config, listeners, Box::pin(shutdown))
+}
 
-    let server = server.service(atelier_rpc::limited!(GatewayServiceServer::new(gateway), &config.server));
-    let watch = Watch {
-        text,
-        text_required: config.text.required,
-        image,
-        image_required: config.image.required,
-        moderation,
-        policies: Arc::clone(&policies),
-        readiness: server.readiness(),
-    };
-    let interval = config.text.refresh_interval.min(config.image.refresh_interval);
-    let _watching = AbortOnDropHandle::new(tokio::spawn(watch.run(interval)));
-    let _reloading = AbortOnDropHandle::new(tokio::spawn(policies.watch(config.policy.poll_interval)));
-    server.serve(listeners, shutdown).await?;
-    audit_writer.finish().await;
-    Ok(())
+/// Not generic: the service is compiled here, once, and not again in each program and each test that serves it.
+fn serve_boxed(
+    config: Config,
+    listeners: Listeners,
+    shutdown: BoxFuture<'static, ()>,
+) -> BoxFuture<'static, anyhow::Result<()>> {
+    Box::pin(async move {
+        let server = Server::builder("atelier-gateway", &config.server);
+        metrics::describe();
+        let policies = Arc::new(PolicyStore::open(config.policy.file.clone()).await?);
+        let moderation = Arc::new(ModerationPool::new(&config.moderation)?);
+        let text = Arc::new(Router::new(&config.text.upstreams, config.text.default_model.clone())?);
+        let image = Arc::new(Router::new(&config.image.upstreams, config.image.default_model.clone())?);
+        let (audit, audit_writer) = Audit::start(&config.audit)?;
+        let gateway = Gateway {
+            authenticator: Authenticator::new(&config.auth)?,
+            policies: Arc::clone(&policies),
+            text: Arc::clone(&text),
+            image: Arc::clone(&image),
+            judge: Judge {
+                moderator: Arc::clone(&moderation) as _,
+                audit,
+                reading: config.moderation.reading,
+            },
+            moderation: Arc::clone(&moderation),
+            files: FileMemory::new(config.image.max_held_bytes),
+        };
+
+        let server =
+            server.service(atelier_rpc::limited!(GatewayServiceServer::new(gateway), &config.server));
+        let watch = Watch {
+            text,
+            text_required: config.text.required,
+            image,
+            image_required: config.image.required,
+            moderation,
+            policies: Arc::clone(&policies),
+            readiness: server.readiness(),
+        };
+        let interval = config.text.refresh_interval.min(config.image.refresh_interval);
+        let _watching = AbortOnDropHandle::new(tokio::spawn(watch.run(interval)));
+        let _reloading = AbortOnDropHandle::new(tokio::spawn(policies.watch(config.policy.poll_interval)));
+        server.serve(listeners, shutdown).await?;
+        audit_writer.finish().await;
+        Ok(())
+    })
 }
 
 /// Keeps an eye on the upstreams: which models they have, and whether the gateway can do its work.

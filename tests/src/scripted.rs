@@ -100,7 +100,7 @@ impl text_server::TextService for ScriptedText {
                 prompt_tokens: 1,
                 completion_tokens: tokens,
                 total_tokens: tokens + 1,
-                cached_tokens: 0,
+                ..Usage::default()
             }),
             ..Default::default()
         });

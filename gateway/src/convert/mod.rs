@@ -181,7 +181,7 @@ pub(crate) fn completion(end: End<text::Completion>, facts: &Facts) -> api::Comp
             prompt_tokens: 0,
             completion_tokens: end.completion_tokens,
             total_tokens: end.completion_tokens,
-            cached_tokens: 0,
+            ..common::Usage::default()
         }),
         ..text::Completion::default()
     });

@@ -100,6 +100,7 @@ fn completion(tokens: u32) -> text::Completion {
             completion_tokens: tokens,
             total_tokens: tokens + 3,
             cached_tokens: 2,
+            truncated_tokens: 0,
         }),
         ..Default::default()
     }

@@ -33,6 +33,7 @@ use std::{
 
 use atelier_proto::image::v1::image_service_server::ImageServiceServer;
 use atelier_rpc::{Listeners, Server, limited};
+use futures::future::BoxFuture;
 use tokio::runtime::Handle;
 
 pub use config::Config;
@@ -46,19 +47,30 @@ use studio::Studio;
 ///
 /// # Errors
 /// A model can't be loaded, or the server can't serve.
-pub async fn serve(
+pub fn serve(
     config: Config,
     listeners: Listeners,
     shutdown: impl Future<Output = ()> + Send + 'static,
-) -> anyhow::Result<()> {
-    let registry = Arc::new(OnceLock::new());
-    let service = Images::new(Studio::new(Arc::clone(&registry), &config));
-    let server = Server::builder("image", &config.server)
-        .service(limited!(ImageServiceServer::new(service), &config.server));
-    let load = move || Ok(Handle::current().block_on(Registry::load(&config))?);
-    let served: anyhow::Result<()> = server.serve_loading(listeners, shutdown, &registry, load).await;
-    if let Some(registry) = registry.get() {
-        registry.close().await;
-    }
-    served
+) -> BoxFuture<'static, anyhow::Result<()>> {
+    serve_boxed(config, listeners, Box::pin(shutdown))
+}
+
+/// Not generic: the service is compiled here, once, and not again in each program and each test that serves it.
+fn serve_boxed(
+    config: Config,
+    listeners: Listeners,
+    shutdown: BoxFuture<'static, ()>,
+) -> BoxFuture<'static, anyhow::Result<()>> {
+    Box::pin(async move {
+        let registry = Arc::new(OnceLock::new());
+        let service = Images::new(Studio::new(Arc::clone(&registry), &config));
+        let server = Server::builder("image", &config.server)
+            .service(limited!(ImageServiceServer::new(service), &config.server));
+        let load = move || Ok(Handle::current().block_on(Registry::load(&config))?);
+        let served: anyhow::Result<()> = server.serve_loading(listeners, shutdown, &registry, load).await;
+        if let Some(registry) = registry.get() {
+            registry.close().await;
+        }
+        served
+    })
 }

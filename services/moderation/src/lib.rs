@@ -34,6 +34,7 @@ use atelier_proto::moderation::v1::{
     moderation_service_server::ModerationServiceServer, similarity_service_server::SimilarityServiceServer,
 };
 use atelier_rpc::{Listeners, Server, Workers};
+use futures::future::BoxFuture;
 use tokio_util::task::AbortOnDropHandle;
 
 pub use config::Config;
@@ -52,32 +53,43 @@ use crate::{
 ///
 /// # Errors
 /// The configuration can't be, a model is missing or altered, or the server can't start.
-pub async fn serve(
+pub fn serve(
     config: Config,
     listeners: Listeners,
     shutdown: impl Future<Output = ()> + Send + 'static,
-) -> anyhow::Result<()> {
-    metrics::describe();
-    let settings = config.clone();
-    let loading = tokio::task::spawn_blocking(move || load(&settings));
-    let moderator = Arc::new(loading.await?.context("cannot load the detectors")?);
-    let watching = Arc::clone(moderator.rules()).watch(config.rules.reload_interval);
-    let _watching = AbortOnDropHandle::new(tokio::spawn(watching));
+) -> BoxFuture<'static, anyhow::Result<()>> {
+    serve_boxed(config, listeners, Box::pin(shutdown))
+}
 
-    let service = Service::new(Arc::clone(&moderator), &config);
-    let similarity = works::Similarity::new(Arc::clone(moderator.works()), &config);
-    let server = Server::builder("atelier-moderation", &config.server)
-        .service(atelier_rpc::limited!(ModerationServiceServer::new(service), &config.server))
-        .service(atelier_rpc::limited!(SimilarityServiceServer::new(similarity), &config.server));
-    let ready = server.readiness();
-    let _warming = AbortOnDropHandle::new(tokio::spawn(async move {
-        match moderator.warm_up().await {
-            Ok(()) => ready.ready(),
-            Err(error) => tracing::error!(%error, "warm-up failed, the service stays unready"),
-        }
-    }));
-    server.serve(listeners, shutdown).await?;
-    Ok(())
+/// Not generic: the service is compiled here, once, and not again in each program and each test that serves it.
+fn serve_boxed(
+    config: Config,
+    listeners: Listeners,
+    shutdown: BoxFuture<'static, ()>,
+) -> BoxFuture<'static, anyhow::Result<()>> {
+    Box::pin(async move {
+        metrics::describe();
+        let settings = config.clone();
+        let loading = tokio::task::spawn_blocking(move || load(&settings));
+        let moderator = Arc::new(loading.await?.context("cannot load the detectors")?);
+        let watching = Arc::clone(moderator.rules()).watch(config.rules.reload_interval);
+        let _watching = AbortOnDropHandle::new(tokio::spawn(watching));
+
+        let service = Service::new(Arc::clone(&moderator), &config);
+        let similarity = works::Similarity::new(Arc::clone(moderator.works()), &config);
+        let server = Server::builder("atelier-moderation", &config.server)
+            .service(atelier_rpc::limited!(ModerationServiceServer::new(service), &config.server))
+            .service(atelier_rpc::limited!(SimilarityServiceServer::new(similarity), &config.server));
+        let ready = server.readiness();
+        let _warming = AbortOnDropHandle::new(tokio::spawn(async move {
+            match moderator.warm_up().await {
+                Ok(()) => ready.ready(),
+                Err(error) => tracing::error!(%error, "warm-up failed, the service stays unready"),
+            }
+        }));
+        server.serve(listeners, shutdown).await?;
+        Ok(())
+    })
 }
 
 /// Loads the configured detectors. Takes about a second, most of it reading and checking files.

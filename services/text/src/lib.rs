@@ -34,6 +34,7 @@ use std::{
 
 use atelier_proto::text::v1::text_service_server::TextServiceServer;
 use atelier_rpc::{Listeners, Server, Workers, limited};
+use futures::future::BoxFuture;
 
 use admin::Admin;
 pub use config::Config;
@@ -46,20 +47,32 @@ use service::Text;
 ///
 /// # Errors
 /// The operators' token is empty, a model can't be loaded, or the server can't serve.
-pub async fn serve(
+pub fn serve(
     config: Config,
     listeners: Listeners,
     shutdown: impl Future<Output = ()> + Send + 'static,
-) -> anyhow::Result<()> {
-    let registry = Arc::new(OnceLock::new());
-    let admin = Admin::new(config.admin_token.as_ref())?;
-    let service = Text::new(Arc::clone(&registry), admin, Workers::new(config.max_concurrent_tokenizations));
-    let server = Server::builder("text", &config.server)
-        .service(limited!(TextServiceServer::new(service), &config.server));
-    let load = move || Ok(Registry::start(&config)?);
-    let served: anyhow::Result<()> = server.serve_loading(listeners, shutdown, &registry, load).await;
-    if let Some(registry) = registry.get() {
-        registry.close().await;
-    }
-    served
+) -> BoxFuture<'static, anyhow::Result<()>> {
+    serve_boxed(config, listeners, Box::pin(shutdown))
+}
+
+/// Not generic: the service is compiled here, once, and not again in each program and each test that serves it.
+fn serve_boxed(
+    config: Config,
+    listeners: Listeners,
+    shutdown: BoxFuture<'static, ()>,
+) -> BoxFuture<'static, anyhow::Result<()>> {
+    Box::pin(async move {
+        let registry = Arc::new(OnceLock::new());
+        let admin = Admin::new(config.admin_token.as_ref())?;
+        let service =
+            Text::new(Arc::clone(&registry), admin, Workers::new(config.max_concurrent_tokenizations));
+        let server = Server::builder("text", &config.server)
+            .service(limited!(TextServiceServer::new(service), &config.server));
+        let load = move || Ok(Registry::start(&config)?);
+        let served: anyhow::Result<()> = server.serve_loading(listeners, shutdown, &registry, load).await;
+        if let Some(registry) = registry.get() {
+            registry.close().await;
+        }
+        served
+    })
 }

@@ -29,17 +29,21 @@ pub(super) fn clippy(_: &Context) -> Result<Outcome> {
 }
 
 /// All tests of all crates. Cargo's own runner: it runs a crate's tests in one process, where a model is loaded once for
-/// all of them.
+/// all of them. Examples are clippy's to check: linking each costs as much as a test.
 pub(super) fn tests(_: &Context) -> Result<Outcome> {
-    let mut command = cargo();
-    command.args(["test", "--locked", "--quiet", "--workspace", "--no-fail-fast"]);
-    let output = command.stdin(Stdio::null()).output().context("could not start cargo test")?;
-    let stdout = String::from_utf8_lossy(&output.stdout);
-    let counts = Counts::sum(&stdout);
-    let log = format!("{stdout}{}", String::from_utf8_lossy(&output.stderr));
-    // Without a failed test, what failed is the build or a process that died.
-    if !output.status.success() && counts.failed == 0 {
-        bail!("{}", log.trim_end());
+    let (mut counts, mut log) = (Counts::default(), String::new());
+    for targets in [&["--lib", "--bins", "--tests"][..], &["--doc"]] {
+        let mut command = cargo();
+        command.args(["test", "--locked", "--quiet", "--workspace", "--no-fail-fast"]).args(targets);
+        let output = command.stdin(Stdio::null()).output().context("could not start cargo test")?;
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        let ran = Counts::sum(&stdout);
+        log += &format!("{stdout}{}", String::from_utf8_lossy(&output.stderr));
+        // Without a failed test, what failed is the build or a process that died.
+        if !output.status.success() && ran.failed == 0 {
+            bail!("{}", log.trim_end());
+        }
+        counts += ran;
     }
     Ok(Outcome::Tested { counts, log })
 }

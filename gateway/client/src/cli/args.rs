@@ -2,15 +2,14 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use atelier_client::{
-    ClientOptions, RetryPolicy, TlsOptions,
-    proto::text::v1::{GenerationConfig, Priority},
-};
+use atelier_client::{ClientOptions, RetryPolicy, TlsOptions};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod image;
+mod sampling;
 
 pub(crate) use image::{ClassifyArgs, Exploration, ExploreArgs, ImageArgs, Point, VideoArgs};
+use sampling::Sampling;
 
 /// Talks to an Atelier gateway: text and pictures from models, scores of content, verdicts of policy.
 ///
@@ -128,63 +127,6 @@ pub(crate) struct GenerationArgs {
     pub(crate) no_stream: bool,
     #[command(flatten)]
     pub(crate) sampling: Sampling,
-}
-
-/// How the model writes; ranges are the gateway's to check, so that they stand in one place.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Sampling")]
-pub(crate) struct Sampling {
-    /// Most tokens to write [default: 256]
-    #[arg(long, value_name = "N")]
-    max_tokens: Option<u32>,
-    /// Tokens to write before the answer may end at a token
-    #[arg(long, value_name = "N")]
-    min_tokens: Option<u32>,
-    /// Write on past the model's own end tokens
-    #[arg(long)]
-    ignore_eos: bool,
-    /// Randomness, 0 to 2; 0 always takes the likeliest token
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
-    temperature: Option<f32>,
-    /// Keep the k likeliest tokens; 0 keeps all
-    #[arg(long, value_name = "K")]
-    top_k: Option<u32>,
-    /// Keep the smallest set of tokens whose probabilities reach p
-    #[arg(long, value_name = "P", allow_negative_numbers = true)]
-    top_p: Option<f32>,
-    /// Keep tokens at least this share as likely as the likeliest one
-    #[arg(long, value_name = "P", allow_negative_numbers = true)]
-    min_p: Option<f32>,
-    /// Keep the tokens that say nearest to what is expected of one, until their probabilities reach p
-    #[arg(long, value_name = "P", allow_negative_numbers = true)]
-    typical_p: Option<f32>,
-    /// Never write n tokens in a row that stood before; 0 lets them
-    #[arg(long, value_name = "N")]
-    no_repeat_ngram_size: Option<u32>,
-    /// Divides the logits of tokens seen before, above 0 and up to 2
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
-    repetition_penalty: Option<f32>,
-    /// Subtracted from the logits of tokens written before, -2 to 2
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
-    presence_penalty: Option<f32>,
-    /// Subtracted from a token's logit for each time it was written, -2 to 2
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
-    frequency_penalty: Option<f32>,
-    /// Same seed, same text
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
-    /// End before this text; may be repeated
-    #[arg(long, value_name = "TEXT")]
-    stop: Vec<String>,
-    /// End at this token; may be repeated
-    #[arg(long, value_name = "ID")]
-    stop_token: Vec<u32>,
-    /// How urgent the call is where others wait
-    #[arg(long, value_enum)]
-    priority: Option<PriorityArg>,
-    /// Add to a token's logit, -100 to 100; may be repeated
-    #[arg(long, value_name = "ID=BIAS", value_parser = logit_bias)]
-    logit_bias: Vec<(u32, f32)>,
 }
 
 #[derive(Debug, Args)]
@@ -313,58 +255,6 @@ impl Global {
     }
 }
 
-impl Sampling {
-    pub(crate) fn config(&self) -> GenerationConfig {
-        GenerationConfig {
-            max_tokens: self.max_tokens,
-            min_tokens: self.min_tokens,
-            ignore_eos: self.ignore_eos,
-            temperature: self.temperature,
-            top_k: self.top_k,
-            top_p: self.top_p,
-            min_p: self.min_p,
-            typical_p: self.typical_p,
-            no_repeat_ngram_size: self.no_repeat_ngram_size,
-            repetition_penalty: self.repetition_penalty,
-            presence_penalty: self.presence_penalty,
-            frequency_penalty: self.frequency_penalty,
-            logit_bias: self.logit_bias.iter().copied().collect(),
-            seed: self.seed,
-            stop_sequences: self.stop.clone(),
-            stop_token_ids: self.stop_token.clone(),
-            priority: self.priority.map_or(Priority::Unspecified, PriorityArg::priority).into(),
-        }
-    }
-}
-
-/// How urgent a call is.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum PriorityArg {
-    /// After everyone else's calls
-    Low,
-    /// As usual
-    Normal,
-    /// Before your other calls
-    High,
-}
-
-impl PriorityArg {
-    fn priority(self) -> Priority {
-        match self {
-            Self::Low => Priority::Low,
-            Self::Normal => Priority::Normal,
-            Self::High => Priority::High,
-        }
-    }
-}
-
-fn logit_bias(pair: &str) -> Result<(u32, f32), String> {
-    let (id, bias) = pair.split_once('=').ok_or("expected ID=BIAS, e.g. 42=-100")?;
-    let id = id.trim().parse().map_err(|_| format!("{id:?} is no token id"))?;
-    let bias = bias.trim().parse().map_err(|_| format!("{bias:?} is no number"))?;
-    Ok((id, bias))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -377,35 +267,6 @@ mod tests {
     #[test]
     fn the_grammar_is_sound() {
         Arguments::command().debug_assert();
-    }
-
-    #[test]
-    fn sampling_flags_reach_the_request_and_the_rest_is_left_out() {
-        let line = "chat --temperature 0 --top-p 0.9 --presence-penalty -1.5 --seed 18446744073709551615 \
-                    --stop a --stop b --stop-token 2 --logit-bias 7=-100 --priority low --max-tokens 5 \
-                    --min-tokens 2 --ignore-eos --typical-p 0.8 --no-repeat-ngram-size 3 hello";
-        let Command::Chat(chat) = parse(line).expect("a good line").command else { panic!("not chat") };
-        let config = chat.generation.sampling.config();
-        assert_eq!(
-            config,
-            GenerationConfig {
-                temperature: Some(0.0),
-                top_p: Some(0.9),
-                presence_penalty: Some(-1.5),
-                seed: Some(u64::MAX),
-                stop_sequences: vec!["a".into(), "b".into()],
-                stop_token_ids: vec![2],
-                logit_bias: [(7, -100.0)].into(),
-                max_tokens: Some(5),
-                min_tokens: Some(2),
-                ignore_eos: true,
-                typical_p: Some(0.8),
-                no_repeat_ngram_size: Some(3),
-                priority: Priority::Low.into(),
-                ..GenerationConfig::default()
-            }
-        );
-        assert_eq!(chat.prompt, ["hello"]);
     }
 
     #[test]

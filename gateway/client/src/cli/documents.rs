@@ -49,6 +49,7 @@ pub(crate) struct TokenUsage {
     pub(crate) completion_tokens: u32,
     pub(crate) total_tokens: u32,
     pub(crate) cached_tokens: u32,
+    pub(crate) truncated_tokens: u32,
 }
 
 #[derive(Debug, Serialize)]
@@ -223,8 +224,8 @@ impl From<WireModel> for Model {
 
 impl From<Usage> for TokenUsage {
     fn from(usage: Usage) -> Self {
-        let Usage { prompt_tokens, completion_tokens, total_tokens, cached_tokens } = usage;
-        Self { prompt_tokens, completion_tokens, total_tokens, cached_tokens }
+        let Usage { prompt_tokens, completion_tokens, total_tokens, cached_tokens, truncated_tokens } = usage;
+        Self { prompt_tokens, completion_tokens, total_tokens, cached_tokens, truncated_tokens }
     }
 }
 
@@ -416,7 +417,13 @@ mod tests {
             model: Some(WireModelRef { id: "m".into(), revision: "r".into() }),
             finish_reason: FinishReason::ContentFilter.into(),
             seed: u64::MAX,
-            usage: Some(Usage { prompt_tokens: 2, completion_tokens: 3, total_tokens: 5, cached_tokens: 1 }),
+            usage: Some(Usage {
+                prompt_tokens: 2,
+                completion_tokens: 3,
+                total_tokens: 5,
+                cached_tokens: 1,
+                truncated_tokens: 4,
+            }),
             timings: Some(WireTimings {
                 prefill: Some(prost_types::Duration { seconds: 1, nanos: 500_000 }),
                 ..WireTimings::default()
@@ -439,7 +446,9 @@ mod tests {
             "model": {"id": "m", "revision": "r"},
             "finish_reason": "content_filter",
             "seed": "18446744073709551615",
-            "usage": {"prompt_tokens": 2, "completion_tokens": 3, "total_tokens": 5, "cached_tokens": 1},
+            "usage": {
+                "prompt_tokens": 2, "completion_tokens": 3, "total_tokens": 5, "cached_tokens": 1, "truncated_tokens": 4
+            },
             "timings": {"queue_ms": 0.0, "prefill_ms": 1000.5, "decode_ms": 0.0, "total_ms": 0.0},
             "input_verdict": null,
             "output_verdict": {

@@ -167,12 +167,14 @@ fn stats_text(completion: &Completion) -> String {
         sequence => format!("finish   {} at {sequence:?}", completion.finish_reason),
     });
     if let Some(usage) = &completion.usage {
-        let cached = match usage.cached_tokens {
+        let aside = |tokens: u32, what: &str| match tokens {
             0 => String::new(),
-            cached => format!(" ({cached} cached)"),
+            tokens => format!(" ({tokens} {what})"),
         };
+        let cached = aside(usage.cached_tokens, "cached");
+        let left_out = aside(usage.truncated_tokens, "more left out");
         lines.push(format!(
-            "tokens   {} prompt{cached}, {} written",
+            "tokens   {} prompt{cached}{left_out}, {} written",
             usage.prompt_tokens, usage.completion_tokens
         ));
     }
@@ -227,6 +229,7 @@ mod tests {
                 completion_tokens: 2,
                 total_tokens: 202,
                 cached_tokens: 128,
+                truncated_tokens: 7,
             }),
             output_verdict: Some(WireVerdict {
                 action: Action::Block.into(),
@@ -254,7 +257,7 @@ mod tests {
     #[test]
     fn stats_name_what_matters() {
         let text = stats_text(&Completion::from(blocked("").completion));
-        assert!(text.contains("tokens   200 prompt (128 cached), 2 written"), "{text}");
+        assert!(text.contains("tokens   200 prompt (128 cached) (7 more left out), 2 written"), "{text}");
         assert!(text.contains("output   block: hate 0.97 (block from 0.80)"), "{text}");
         assert!(text.contains("request  0192"), "{text}");
     }

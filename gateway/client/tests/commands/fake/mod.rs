@@ -135,7 +135,7 @@ fn completion(finish: FinishReason, written: u32) -> Completion {
             prompt_tokens: 3,
             completion_tokens: written,
             total_tokens: 3 + written,
-            cached_tokens: 0,
+            ..Usage::default()
         }),
         timings: Some(Timings::default()),
         input_verdict: Some(verdict(Action::Allow, Stage::Input)),
