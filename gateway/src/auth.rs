@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use atelier_core::{Fault, Reason, TenantId};
+use atelier_rpc::bearer;
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -48,12 +49,6 @@ impl Authenticator {
             }
         }
     }
-}
-
-/// The token of `Bearer TOKEN`; the scheme's name has no case (RFC 9110, section 11.1).
-fn bearer(header: &[u8]) -> Option<&[u8]> {
-    let (scheme, token) = header.split_at_checked(7)?;
-    (scheme.eq_ignore_ascii_case(b"bearer ") && !token.is_empty()).then_some(token)
 }
 
 #[cfg(test)]

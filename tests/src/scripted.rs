@@ -164,6 +164,18 @@ impl text_server::TextService for ScriptedText {
     ) -> Result<Response<text::GetModelResponse>, Status> {
         unscripted()
     }
+    async fn load_model(
+        &self,
+        _: Request<text::LoadModelRequest>,
+    ) -> Result<Response<text::LoadModelResponse>, Status> {
+        unscripted()
+    }
+    async fn unload_model(
+        &self,
+        _: Request<text::UnloadModelRequest>,
+    ) -> Result<Response<text::UnloadModelResponse>, Status> {
+        unscripted()
+    }
 }
 
 #[tonic::async_trait]

@@ -228,6 +228,20 @@ impl TextService for FakeText {
     ) -> Result<Response<text::GetModelResponse>, Status> {
         Err(Status::unimplemented("the gateway lists"))
     }
+
+    async fn load_model(
+        &self,
+        _: Request<text::LoadModelRequest>,
+    ) -> Result<Response<text::LoadModelResponse>, Status> {
+        Err(Status::unimplemented("the gateway loads nothing"))
+    }
+
+    async fn unload_model(
+        &self,
+        _: Request<text::UnloadModelRequest>,
+    ) -> Result<Response<text::UnloadModelResponse>, Status> {
+        Err(Status::unimplemented("the gateway loads nothing"))
+    }
 }
 
 /// What a fake moderation service does.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use atelier_core::ModelId;
 use atelier_inference::{BatcherConfig, RuntimeConfig, SessionConfig};
-use atelier_rpc::{ServerConfig, TelemetryConfig};
+use atelier_rpc::{ServerConfig, TelemetryConfig, config::Secret};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::EngineConfig;
@@ -21,8 +21,16 @@ pub struct Config {
     pub runtime: RuntimeConfig,
     /// Folder of model folders; none: `<home>/models`.
     pub model_store: Option<PathBuf>,
-    /// Models to load. The first one of each task serves calls that name none.
+    /// Models that may be served. The first one of each task that is loaded at startup serves calls that name none.
     pub models: Vec<ModelConfig>,
+    /// `LoadModel` may also name any other folder of the model store; it is loaded with default settings. Default: false.
+    pub allow_store_models: bool,
+    /// Most bytes that models may take together, each counted with its files and its KV cache when every slot is full; 0: any. A
+    /// load that would exceed it takes the place of idle on-demand models, those longest unused first, or is refused. Default: 0.
+    pub memory_budget_bytes: u64,
+    /// Bearer token of `LoadModel` and `UnloadModel`, best set by the environment (`ATELIER_TEXT__ADMIN_TOKEN`); none: they are
+    /// refused. The gateway passes neither on. Default: none.
+    pub admin_token: Option<Secret>,
     /// Texts that are tokenized at once; 0: one for each processor.
     pub max_concurrent_tokenizations: usize,
 }
@@ -41,9 +49,23 @@ impl Default for Config {
             runtime: RuntimeConfig::default(),
             model_store: None,
             models: models.iter().filter_map(|id| ModelId::new(id).ok()).map(ModelConfig::new).collect(),
+            allow_store_models: false,
+            memory_budget_bytes: 0,
+            admin_token: None,
             max_concurrent_tokenizations: 0,
         }
     }
+}
+
+/// When a model is loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Load {
+    /// Before the service is ready; only `UnloadModel` takes it out of memory.
+    #[default]
+    Startup,
+    /// When `LoadModel` names it; its place may be taken by another while it is idle.
+    OnDemand,
 }
 
 /// What a model does.
@@ -56,7 +78,7 @@ pub enum Task {
     TextEmbedding,
 }
 
-/// A model to load.
+/// A model that may be served.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
@@ -65,6 +87,9 @@ pub struct ModelConfig {
     /// Its folder, if it lies outside the store.
     #[serde(default)]
     pub path: Option<PathBuf>,
+    /// When it is loaded.
+    #[serde(default)]
+    pub load: Load,
     /// What it does; none: as its `atelier.json` says.
     #[serde(default)]
     pub task: Option<Task>,
@@ -86,6 +111,7 @@ impl ModelConfig {
         Self {
             id,
             path: None,
+            load: Load::default(),
             task: None,
             generation: GenerationConfig::default(),
             embedding: EmbeddingConfig::default(),

@@ -8,12 +8,12 @@ use atelier_proto::{common::v1 as common, text::v1 as proto};
 
 use crate::{
     TextError,
+    catalogue::LoadedModel,
     embedding::Embedded,
     engine::{FinishReason, Finished},
     files::SamplingDefaults,
     generation::Options,
     grammar::Format,
-    registry::LoadedModel,
     sampling::{Sampling, TokenLogprob},
     score::{self, Scored},
     template::{Message, Role},

@@ -1,6 +1,9 @@
 //! A loaded sentence encoder: texts in, unit vectors out, many texts in one run.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use atelier_core::ModelRef;
 use atelier_inference::{
@@ -74,9 +77,7 @@ impl EmbeddingModel {
         encoder.check(config.id.as_str())?;
         let probe = tokenizer.encode_truncated("warm-up", DEFAULT_MAX_LENGTH, Cut::End)?;
         let dimensions = encoder.run(&[probe.ids], &RunControl::new())?.first().map_or(0, Vec::len);
-        // A label of metrics must live as long as the process, and so does a loaded model.
-        let label: &'static str = config.id.to_string().leak();
-        let batcher = Batcher::start(label, &settings.batcher, vec![encoder])?;
+        let batcher = Batcher::start(label(config.id.as_str()), &settings.batcher, vec![encoder])?;
         Ok(Self {
             model: ModelRef { id: config.id.clone(), revision: folder.model().revision.clone() },
             license: folder.license().to_owned(),
@@ -124,6 +125,18 @@ impl EmbeddingModel {
         let values = self.batcher.submit(kept.ids, ticket).await?;
         Ok(Embedded { values, tokens, truncated })
     }
+}
+
+/// A model's label in metrics, which must live as long as the process. There is one of each, however often it is loaded.
+fn label(id: &str) -> &'static str {
+    static LABELS: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    let mut labels = LABELS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(label) = labels.get(id) {
+        return label;
+    }
+    let label = String::from(id).leak();
+    labels.insert(label);
+    label
 }
 
 /// The graph: `input_ids` and `attention_mask` `[b, s]` to `sentence_embedding` `[b, d]`.

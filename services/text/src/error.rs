@@ -9,12 +9,47 @@ use atelier_rpc::WorkError;
 /// A cause that only the log sees.
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
+/// When models that are busy now may be idle.
+const IDLE_SOON: Duration = Duration::from_secs(10);
+
 /// An error of this crate.
 #[derive(Debug, thiserror::Error)]
 pub enum TextError {
     /// No model of that name is loaded.
-    #[error("no model named {0:?}")]
+    #[error("no model named {0:?} is loaded")]
     ModelNotFound(String),
+    /// The configuration admits no model of that name.
+    #[error("no model named {0:?} is configured")]
+    ModelNotConfigured(String),
+    /// A model's files can't be served.
+    #[error("model {model:?} can't be loaded")]
+    LoadFailed {
+        /// Name of the model.
+        model: String,
+        /// What is wrong with it.
+        #[source]
+        cause: Box<TextError>,
+    },
+    /// A model does not fit the memory that models may take.
+    #[error(
+        "model {model:?} needs {needed_bytes} bytes; of the budget of {budget_bytes}, {free_bytes} are free or held by idle models"
+    )]
+    InsufficientMemory {
+        /// Name of the model.
+        model: String,
+        /// What it takes, as far as is known.
+        needed_bytes: u64,
+        /// What all models may take together.
+        budget_bytes: u64,
+        /// What it could have.
+        free_bytes: u64,
+    },
+    /// Models may not be loaded and unloaded by calls.
+    #[error("models can't be loaded or unloaded: the service has no admin_token")]
+    AdminDisabled,
+    /// A call that takes an operator carries no valid token.
+    #[error("authorization: the operator's bearer token is needed")]
+    AdminUnauthenticated,
     /// The model can't do what was asked.
     #[error("model {model:?} does not serve {task}")]
     TaskUnsupported {
@@ -119,7 +154,21 @@ impl From<TextError> for Fault {
     fn from(error: TextError) -> Self {
         let message = error.to_string();
         match error {
-            TextError::ModelNotFound(_) => Self::new(Reason::ModelNotFound, message),
+            TextError::ModelNotFound(_) | TextError::ModelNotConfigured(_) => {
+                Self::new(Reason::ModelNotFound, message)
+            }
+            TextError::LoadFailed { cause, .. } => {
+                Self::new(Reason::ModelUnusable, message).with_cause(*cause)
+            }
+            TextError::InsufficientMemory { needed_bytes, budget_bytes, free_bytes, .. } => {
+                Self::new(Reason::InsufficientMemory, message)
+                    .with_metadata("needed_bytes", needed_bytes.to_string())
+                    .with_metadata("budget_bytes", budget_bytes.to_string())
+                    .with_metadata("free_bytes", free_bytes.to_string())
+                    .with_retry_after(IDLE_SOON)
+            }
+            TextError::AdminDisabled => Self::new(Reason::PermissionDenied, message),
+            TextError::AdminUnauthenticated => Self::new(Reason::Unauthenticated, message),
             TextError::TaskUnsupported { .. } => Self::new(Reason::TaskUnsupported, message),
             TextError::Invalid { field, description } => Self::invalid(field, description),
             TextError::ContextLengthExceeded { field, tokens, limit } => {

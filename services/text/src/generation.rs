@@ -91,6 +91,8 @@ pub(crate) struct GenerationModel {
     template: Option<Arc<ChatTemplate>>,
     defaults: SamplingDefaults,
     end_tokens: Vec<u32>,
+    /// Bytes of its KV cache when every slot is full.
+    pub cache_bytes: usize,
     /// None for a model without end tokens, which could not end a sentence.
     grammars: Option<Arc<Grammars>>,
     engine: Engine,
@@ -118,6 +120,7 @@ impl GenerationModel {
         };
         let mut decoder = load_decoder(runtime, folder, &decoder_config, &config.session)?;
         warm_up(&mut *decoder)?;
+        let cache_bytes = decoder.cache_bytes();
         let engine = Engine::start(config.id.as_str(), &config.generation.engine, decoder)?;
         Ok(Self {
             model: ModelRef { id: config.id.clone(), revision: folder.model().revision.clone() },
@@ -130,6 +133,7 @@ impl GenerationModel {
             template,
             defaults: file.sampling()?,
             end_tokens,
+            cache_bytes,
             engine,
         })
     }

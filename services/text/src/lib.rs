@@ -5,6 +5,8 @@
 //! scored (`score`) take the same way and write nothing. Embeddings go through `embedding` and the batcher of
 //! `atelier-inference`.
 
+mod admin;
+mod catalogue;
 mod clock;
 pub mod config;
 mod convert;
@@ -15,6 +17,8 @@ mod error;
 mod files;
 mod generation;
 mod grammar;
+mod memory;
+mod metrics;
 mod registry;
 pub mod sampling;
 mod score;
@@ -34,6 +38,7 @@ use atelier_proto::text::v1::text_service_server::TextServiceServer;
 use atelier_rpc::{Listeners, Server, Workers, limited};
 use futures::future::BoxFuture;
 
+use admin::Admin;
 pub use config::Config;
 pub use error::TextError;
 use registry::Registry;
@@ -43,7 +48,7 @@ use service::Text;
 /// says NOT_SERVING.
 ///
 /// # Errors
-/// A model can't be loaded, or the server can't serve.
+/// The operators' token is empty, a model can't be loaded, or the server can't serve.
 pub fn serve(
     config: Config,
     listeners: Listeners,
@@ -60,10 +65,12 @@ fn serve_boxed(
 ) -> BoxFuture<'static, anyhow::Result<()>> {
     Box::pin(async move {
         let registry = Arc::new(OnceLock::new());
-        let service = Text::new(Arc::clone(&registry), Workers::new(config.max_concurrent_tokenizations));
+        let admin = Admin::new(config.admin_token.as_ref())?;
+        let service =
+            Text::new(Arc::clone(&registry), admin, Workers::new(config.max_concurrent_tokenizations));
         let server = Server::builder("text", &config.server)
             .service(limited!(TextServiceServer::new(service), &config.server));
-        let load = move || Ok(Registry::load(&config)?);
+        let load = move || Ok(Registry::start(&config)?);
         let served: anyhow::Result<()> = server.serve_loading(listeners, shutdown, &registry, load).await;
         if let Some(registry) = registry.get() {
             registry.close().await;

@@ -7,18 +7,19 @@ use std::{
     time::Instant,
 };
 
-use atelier_core::ModelRef;
 use atelier_proto::text::v1::{self as proto, text_service_server::TextService};
 use atelier_rpc::{CallContext, Workers, status};
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
-    TextError, convert,
-    embedding::{Embedded, EmbeddingModel},
+    TextError,
+    admin::Admin,
+    convert,
+    embedding::Embedded,
     engine::{Event, Finished},
     generation::{Caller, Prompt, Started},
-    registry::Registry,
+    registry::{Registry, Served},
     sampling::TokenLogprob,
     score::Item,
     tokens::TextTokenizer,
@@ -36,19 +37,25 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// The text service.
 pub(crate) struct Text {
-    registry: Arc<OnceLock<Registry>>,
+    registry: Arc<OnceLock<Arc<Registry>>>,
+    admin: Admin,
     workers: Workers,
 }
 
 impl Text {
     /// A service of these models, once they are loaded.
     #[must_use]
-    pub(crate) fn new(registry: Arc<OnceLock<Registry>>, workers: Workers) -> Self {
-        Self { registry, workers }
+    pub(crate) fn new(registry: Arc<OnceLock<Arc<Registry>>>, admin: Admin, workers: Workers) -> Self {
+        Self { registry, admin, workers }
     }
 
-    fn registry(&self) -> Result<&Registry, TextError> {
+    fn registry(&self) -> Result<&Arc<Registry>, TextError> {
         self.registry.get().ok_or(TextError::Starting)
+    }
+
+    /// Checks that the caller may load and unload models.
+    fn admit<T>(&self, request: &Request<T>) -> Result<(), TextError> {
+        self.admin.admit(request.metadata().get("authorization").map(|value| value.as_bytes()))
     }
 
     async fn start(
@@ -58,17 +65,12 @@ impl Text {
         generation: Option<proto::GenerationConfig>,
         caller: Caller,
     ) -> Result<Running, TextError> {
-        let model = self.registry()?.generation(model)?;
+        let served = self.registry()?.for_generation(model)?;
+        let model = served.generation()?;
         let options = convert::options(generation, model.defaults(), model.tokenizer(), random_seed)?;
         let deadline = caller.deadline;
         let started = model.start(prompt, options, caller, &self.workers).await?;
-        Ok(Running {
-            started,
-            model: model.model.clone(),
-            tokenizer: Arc::clone(model.tokenizer()),
-            workers: self.workers.clone(),
-            deadline,
-        })
+        Ok(Running { started, served, workers: self.workers.clone(), deadline })
     }
 
     async fn chat_call(
@@ -99,7 +101,8 @@ impl Text {
         caller: Caller,
     ) -> Result<proto::ScoreResponse, TextError> {
         let options = convert::scoring(&request)?;
-        let model = self.registry()?.generation(&request.model)?;
+        let served = self.registry()?.for_generation(&request.model)?;
+        let model = served.generation()?;
         let spelled = request.token_logprobs;
         let scores = request.items.into_iter().enumerate().map(|(index, item)| {
             let caller = caller.clone();
@@ -123,7 +126,8 @@ impl Text {
         caller: Caller,
     ) -> Result<proto::EmbedResponse, TextError> {
         convert::batch(&request.texts)?;
-        let model = self.registry()?.embedding(&request.model)?;
+        let served = self.registry()?.for_embedding(&request.model)?;
+        let model = served.embedding()?;
         let truncation = convert::truncation(request.truncation());
         let texts =
             request.texts.into_iter().enumerate().map(|(index, text)| {
@@ -148,7 +152,7 @@ impl Text {
         caller: Caller,
     ) -> Result<proto::TokenizeResponse, TextError> {
         convert::text(&request.text, || "text".into())?;
-        let model = self.registry()?.any(&request.model)?;
+        let model = self.registry()?.for_tokenizing(&request.model)?;
         let tokenizer = Arc::clone(model.tokenizer());
         let work = move || tokenizer.tokens(&request.text, request.add_special_tokens);
         let tokens = self.workers.run(caller.deadline, work).await?;
@@ -169,7 +173,7 @@ impl Text {
         request: proto::DetokenizeRequest,
         caller: Caller,
     ) -> Result<proto::DetokenizeResponse, TextError> {
-        let model = self.registry()?.any(&request.model)?;
+        let model = self.registry()?.for_tokenizing(&request.model)?;
         convert::token_ids(&request.token_ids, model.tokenizer())?;
         let tokenizer = Arc::clone(model.tokenizer());
         let work = move || tokenizer.decode(&request.token_ids, request.skip_special_tokens);
@@ -195,8 +199,8 @@ async fn spell(
 /// A generation under way.
 struct Running {
     started: Started,
-    model: ModelRef,
-    tokenizer: Arc<TextTokenizer>,
+    /// Keeps the model in memory to the end of the call.
+    served: Arc<Served>,
     workers: Workers,
     deadline: Option<Instant>,
 }
@@ -215,8 +219,8 @@ impl Running {
 
     async fn completion(&self, mut finished: Finished) -> Result<proto::Completion, TextError> {
         let logprobs = std::mem::take(&mut finished.logprobs);
-        let tokens = spell(logprobs, &self.tokenizer, self.deadline, &self.workers).await?;
-        Ok(convert::completion(finished, self.started.truncated_tokens, tokens, &self.model))
+        let tokens = spell(logprobs, self.served.tokenizer(), self.deadline, &self.workers).await?;
+        Ok(convert::completion(finished, self.started.truncated_tokens, tokens, self.served.model()))
     }
 
     /// The events as messages, up to the end or an error.
@@ -253,14 +257,15 @@ fn random_seed() -> u64 {
 }
 
 async fn embed_one(
-    registry: &OnceLock<Registry>,
+    registry: &OnceLock<Arc<Registry>>,
     workers: &Workers,
     request: proto::StreamEmbedRequest,
     caller: Caller,
 ) -> Result<proto::StreamEmbedResponse, TextError> {
     convert::item_id(&request.id)?;
     convert::text(&request.text, || "text".into())?;
-    let model: &EmbeddingModel = registry.get().ok_or(TextError::Starting)?.embedding(&request.model)?;
+    let served = registry.get().ok_or(TextError::Starting)?.for_embedding(&request.model)?;
+    let model = served.embedding()?;
     let truncation = convert::truncation(request.truncation());
     let embedded = model.embed(request.text, "text", truncation, caller, workers).await?;
     Ok(proto::StreamEmbedResponse {
@@ -358,13 +363,31 @@ impl TextService for Text {
 
     async fn list_models(&self, _: Request<proto::ListModelsRequest>) -> Reply<proto::ListModelsResponse> {
         let registry = self.registry().map_err(status)?;
-        let models = registry.models().map(convert::model).collect();
-        Ok(Response::new(proto::ListModelsResponse { models }))
+        Ok(Response::new(proto::ListModelsResponse { models: registry.list(convert::model) }))
     }
 
     async fn get_model(&self, request: Request<proto::GetModelRequest>) -> Reply<proto::GetModelResponse> {
         let registry = self.registry().map_err(status)?;
         let model = registry.get(&request.get_ref().model).map_err(status)?;
-        Ok(Response::new(proto::GetModelResponse { model: Some(convert::model(model)) }))
+        Ok(Response::new(proto::GetModelResponse { model: Some(convert::model(&model)) }))
+    }
+
+    async fn load_model(&self, request: Request<proto::LoadModelRequest>) -> Reply<proto::LoadModelResponse> {
+        let deadline = caller(&request).deadline;
+        self.admit(&request).map_err(status)?;
+        let registry = self.registry().map_err(status)?;
+        let proto::LoadModelRequest { model, revision } = request.into_inner();
+        let served = registry.load(&model, revision, deadline).await.map_err(status)?;
+        Ok(Response::new(proto::LoadModelResponse { model: Some(convert::model(&served)) }))
+    }
+
+    async fn unload_model(
+        &self,
+        request: Request<proto::UnloadModelRequest>,
+    ) -> Reply<proto::UnloadModelResponse> {
+        self.admit(&request).map_err(status)?;
+        let registry = self.registry().map_err(status)?;
+        registry.unload(&request.get_ref().model).await.map_err(status)?;
+        Ok(Response::new(proto::UnloadModelResponse {}))
     }
 }

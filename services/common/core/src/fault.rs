@@ -61,6 +61,10 @@ reasons! {
     Draining "DRAINING",
     /// A model's files are missing, incomplete or altered.
     ModelCorrupt "MODEL_CORRUPT",
+    /// A model can't be loaded: its files are of a kind that the service can't run; the log has the cause.
+    ModelUnusable "MODEL_UNUSABLE",
+    /// A model does not fit the memory that models may take.
+    InsufficientMemory "INSUFFICIENT_MEMORY",
     /// A defect on our side; the log has the cause under the request id.
     Internal "INTERNAL",
 }
@@ -78,6 +82,7 @@ impl Reason {
         match self {
             Self::QueueFull
             | Self::Overloaded
+            | Self::InsufficientMemory
             | Self::QuotaExceeded
             | Self::ModerationUnavailable
             | Self::UpstreamUnavailable
@@ -93,6 +98,7 @@ impl Reason {
             | Self::PermissionDenied
             | Self::ContentBlocked
             | Self::ModelCorrupt
+            | Self::ModelUnusable
             | Self::Internal => false,
         }
     }

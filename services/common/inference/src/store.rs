@@ -157,6 +157,12 @@ impl ModelFolder {
         &self.model.id
     }
 
+    /// Bytes of its files together.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.files.values().map(|entry| entry.bytes).sum()
+    }
+
     /// The folder.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -6,6 +6,7 @@
 //! [`shutdown::signal`].
 
 mod admin;
+mod bearer;
 mod cli;
 pub mod client;
 pub mod config;
@@ -23,6 +24,7 @@ mod tls;
 mod trace_context;
 mod workers;
 
+pub use bearer::bearer;
 pub use cli::Cli;
 pub use config::{ClientConfig, ServerConfig, TelemetryConfig};
 pub use context::CallContext;

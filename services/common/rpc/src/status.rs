@@ -65,8 +65,10 @@ fn code_of(reason: Reason) -> Code {
         // The code gRPC libraries themselves use; RESOURCE_EXHAUSTED is for what a later try may cure.
         Reason::MessageTooLarge => Code::OutOfRange,
         Reason::ModelNotFound => Code::NotFound,
-        Reason::TaskUnsupported => Code::FailedPrecondition,
-        Reason::QueueFull | Reason::Overloaded | Reason::QuotaExceeded => Code::ResourceExhausted,
+        Reason::TaskUnsupported | Reason::ModelUnusable => Code::FailedPrecondition,
+        Reason::QueueFull | Reason::Overloaded | Reason::QuotaExceeded | Reason::InsufficientMemory => {
+            Code::ResourceExhausted
+        }
         Reason::DeadlineExceeded => Code::DeadlineExceeded,
         Reason::Cancelled => Code::Cancelled,
         Reason::Unauthenticated => Code::Unauthenticated,

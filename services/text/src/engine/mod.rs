@@ -155,8 +155,14 @@ impl Engine {
     /// Ends all calls and the owner thread, and waits for it.
     pub async fn close(&self) {
         self.0.shared.close();
+        self.ended().await;
+    }
+
+    /// Completes when the owner thread has ended and the decoder's memory is free. It does not keep the engine alive.
+    pub fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut ended = self.0.ended.clone();
         // The thread holds the sender and never sends: an error is its end.
-        let _ = self.0.ended.clone().changed().await;
+        async move { drop(ended.changed().await) }
     }
 }
 

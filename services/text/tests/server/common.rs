@@ -22,6 +22,11 @@ pub(crate) fn model(id: &str, slots: usize) -> ModelConfig {
 
 /// Starts a service in a thread of its own; it lives as long as the process.
 pub(crate) fn start(models: Vec<ModelConfig>) -> SocketAddr {
+    start_with(Config { models, ..Config::default() })
+}
+
+/// Starts a service with these settings, but on a free port.
+pub(crate) fn start_with(config: Config) -> SocketAddr {
     let (send, receive) = std::sync::mpsc::sync_channel(1);
     thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
@@ -29,7 +34,6 @@ pub(crate) fn start(models: Vec<ModelConfig>) -> SocketAddr {
             let listeners = Listeners::local().await.expect("a port is free");
             send.send(listeners.grpc_address().expect("the socket has an address"))
                 .expect("the test listens");
-            let config = Config { models, ..Config::default() };
             atelier_text::serve(config, listeners, std::future::pending()).await.expect("it serves");
         });
     });

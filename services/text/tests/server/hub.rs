@@ -28,7 +28,7 @@ struct Conversation {
     text: String,
 }
 
-fn hub() -> PathBuf {
+pub(crate) fn hub() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/text/hub")
 }
 

@@ -7,5 +7,6 @@ mod formats;
 mod hub;
 mod identity;
 mod logprobs;
+mod models;
 mod service;
 mod truncation;

@@ -38,6 +38,9 @@ pub trait Decoder: Send {
     /// Length of one row of logits.
     fn vocabulary_size(&self) -> usize;
 
+    /// Bytes that the KV cache takes when every slot is full.
+    fn cache_bytes(&self) -> usize;
+
     /// Runs one step. Rows name distinct slots; single-token rows share runs as far as the layout allows, a row of
     /// several tokens has one of its own, so a mixed step costs no padding. The answer has as many rows of logits as
     /// each row asks for, in the order of `rows` and of their tokens.

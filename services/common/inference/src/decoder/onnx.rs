@@ -80,12 +80,6 @@ impl OnnxDecoder {
         Ok(Self { session, graph, cache, views: Vec::new(), buffers: Buffers::default(), spare: Vec::new() })
     }
 
-    /// Bytes that the KV cache takes when every slot is full.
-    #[must_use]
-    pub fn cache_bytes(&self) -> usize {
-        self.cache.shape().bytes()
-    }
-
     fn run(
         &mut self,
         run: &Run,
@@ -240,6 +234,10 @@ impl Decoder for OnnxDecoder {
 
     fn vocabulary_size(&self) -> usize {
         self.graph.vocabulary_size
+    }
+
+    fn cache_bytes(&self) -> usize {
+        self.cache.shape().bytes()
     }
 
     fn step(&mut self, rows: &[Row<'_>], control: &RunControl) -> Result<Logits, InferenceError> {

@@ -90,6 +90,10 @@ impl Decoder for FakeDecoder {
         VOCABULARY
     }
 
+    fn cache_bytes(&self) -> usize {
+        0
+    }
+
     fn step(&mut self, rows: &[Row<'_>], control: &RunControl) -> Result<Logits, InferenceError> {
         let step = self.behaviour.steps.fetch_add(1, Ordering::SeqCst);
         (self.behaviour.before)(step, control)?;

@@ -23,7 +23,7 @@ use ort::{
 };
 
 use self::{
-    graph::HubGraph,
+    graph::{HubGraph, Plane},
     rows::{Padding, SlotRows},
 };
 use super::{Decoder, DecoderConfig, Logits, Row, plan};
@@ -351,6 +351,11 @@ impl<T: Element> Decoder for HubDecoder<T> {
 
     fn vocabulary_size(&self) -> usize {
         self.vocabulary_size
+    }
+
+    fn cache_bytes(&self) -> usize {
+        let row: usize = self.graph.planes.iter().map(Plane::row).sum();
+        self.slots * self.context_length * row * size_of::<T>()
     }
 
     fn step(&mut self, rows: &[Row<'_>], control: &RunControl) -> Result<Logits, InferenceError> {
