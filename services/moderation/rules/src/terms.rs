@@ -1,6 +1,6 @@
 //! Lists of blocked and allowed terms.
 
-use std::{cmp::Reverse, collections::HashMap, fmt, ops::Range};
+use std::{cmp::Reverse, collections::HashMap, fmt, iter, ops::Range};
 
 use crate::{RulesError, boundary::Boundaries, fold::Folded, prefixes::Prefixes, words::Words};
 
@@ -148,7 +148,7 @@ impl TermList {
     /// where one seems to begin with the logarithm of the terms that begin so; and bounded memory beside the result.
     #[must_use]
     pub fn find(&self, text: &str) -> Found {
-        self.search(text, [0..text.len()], |_| false, |_, _| true)
+        self.search(text, iter::once(0..text.len()), |_| false, |_, _| true)
     }
 
     /// As [`TermList::find`], in a text that does not show all there is to know: `ends` tells of bytes, between characters,
@@ -160,7 +160,7 @@ impl TermList {
         ends: impl Fn(usize) -> bool,
         fits: impl Fn(usize, &Range<usize>) -> bool,
     ) -> Found {
-        self.search(text, [0..text.len()], ends, fits)
+        self.search(text, iter::once(0..text.len()), ends, fits)
     }
 
     /// As [`TermList::find`], of terms that hold some of the given places, which come in order: `fits` tells whether what stands
