@@ -121,7 +121,7 @@ impl ModelConfig {
 }
 
 /// Settings of a generating model.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GenerationConfig {
     /// Calls that write at the same time. Each has its own part of the KV cache, beside what `engine.prefix_cache` keeps.

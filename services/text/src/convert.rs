@@ -128,6 +128,8 @@ pub(crate) fn options(
         truncation,
         format,
         logprobs: logprobs(config.logprobs, config.top_logprobs)?,
+        lookahead: lookahead(config.lookahead_tokens)?,
+        deterministic: config.deterministic,
         ignore_eos: config.ignore_eos,
         stop_sequences: stop_sequences(config.stop_sequences)?,
         stop_tokens: stop_tokens(config.stop_token_ids, tokenizer)?,
@@ -158,6 +160,15 @@ fn logprobs(wanted: bool, top: Option<u32>) -> Result<Option<usize>, TextError> 
         (false, None) => Ok(None),
         (false, Some(_)) => Err(TextError::invalid(field, "needs logprobs")),
     }
+}
+
+fn lookahead(tokens: Option<u32>) -> Result<usize, TextError> {
+    let tokens = tokens.map_or(0, |tokens| tokens as usize);
+    if tokens <= limits::MAX_LOOKAHEAD_TOKENS {
+        return Ok(tokens);
+    }
+    let most = format!("must be at most {}", limits::MAX_LOOKAHEAD_TOKENS);
+    Err(TextError::invalid("generation.lookahead_tokens", most))
 }
 
 fn priority(number: i32, field: &str) -> Result<Priority, TextError> {

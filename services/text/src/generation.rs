@@ -53,6 +53,10 @@ pub(crate) struct Options {
     pub format: Option<Format>,
     /// Likeliest tokens told beside each token written, and how likely all of them were; `None`: nothing of it is told.
     pub logprobs: Option<usize>,
+    /// Tokens that may be guessed ahead.
+    pub lookahead: usize,
+    /// The call shares no run with others.
+    pub deterministic: bool,
     /// The model's own end tokens do not end the answer.
     pub ignore_eos: bool,
     /// The answer ends before the first of these.
@@ -214,6 +218,8 @@ impl GenerationModel {
             grammar,
             logprobs: options.logprobs,
             scored: Vec::new(),
+            lookahead: options.lookahead,
+            deterministic: options.deterministic,
             writer: Box::new(writer),
             tenant: caller.tenant,
             priority: options.priority,

@@ -95,6 +95,8 @@ impl GenerationModel {
             grammar: None,
             logprobs: None,
             scored,
+            lookahead: 0,
+            deterministic: false,
             writer: Box::new(Mute),
             tenant: caller.tenant,
             priority: options.priority,

@@ -57,6 +57,8 @@ fn call(case: &Case) -> GenerationCall {
         grammar: None,
         logprobs: None,
         scored: Vec::new(),
+        lookahead: 0,
+        deterministic: false,
         priority: Priority::Normal,
         writer: Box::new(Spell),
         tenant: TenantId::default_tenant(),

@@ -39,6 +39,11 @@ pub struct GenerationCall {
     /// Not empty: the call writes nothing and tells how likely each of these is, the last one after all of the prompt, the one
     /// before it after all but the prompt's last token, and so on. At most as many as the prompt has.
     pub scored: Vec<u32>,
+    /// Tokens that may be guessed ahead and checked together, where prompt and answer repeat themselves.
+    pub lookahead: usize,
+    /// Shares no run with other calls and takes nothing over from them, so that its logits are the same to the last bit
+    /// whatever else runs.
+    pub deterministic: bool,
     /// Makes text of the tokens.
     pub writer: Box<dyn Writer>,
     /// Who is served in turn.
@@ -55,6 +60,12 @@ impl GenerationCall {
     /// Tokens at the beginning of the prompt after which nothing is asked of the model.
     pub(super) fn silent_tokens(&self) -> usize {
         self.prompt.len().saturating_sub(self.scored.len().max(1))
+    }
+
+    /// Tokens at the beginning of the prompt whose rows may come from another call. What is left is not a single token: it
+    /// would run as an answer's tokens do, whose sums may differ in the last bits.
+    pub(super) fn reusable_tokens(&self) -> usize {
+        if self.deterministic { 0 } else { self.silent_tokens().min(self.prompt.len().saturating_sub(2)) }
     }
 }
 

@@ -9,6 +9,7 @@ use atelier_inference::{Logits, Priority};
 
 use super::{
     call::{Admitted, Event, FinishReason, Finished, GenerationCall, Timings},
+    lookahead,
     metrics::Meters,
 };
 use crate::{
@@ -20,12 +21,19 @@ use crate::{
 
 /// Room that a step may need in a call's channel: the last delta and the end.
 pub(super) const ROOM: usize = 2;
+/// Guesses that a call makes the first time.
+const FIRST_GUESSES: usize = 4;
 
 pub(super) struct Live {
     pub(super) admitted: Admitted,
     progress: Box<Progress>,
     /// Tokens in the slot's KV rows.
     position: usize,
+    /// Tokens that it takes in during the next step: a piece of the prompt, or a token of the answer and guesses at those
+    /// that follow.
+    input: Vec<u32>,
+    /// Guesses to make next time, if any are.
+    guesses: usize,
     /// Most tokens to write.
     limit: usize,
     /// When the call last had a prefill turn, or came; the smallest goes first.
@@ -95,7 +103,17 @@ impl Live {
             progress.logprobs.clear();
         }
         let limit = call.max_tokens.min(context_length.saturating_sub(call.prompt.len())).max(1);
-        Self { progress, position: cached, limit, turn: seat.since, seat, held_since: now, admitted }
+        Self {
+            progress,
+            position: cached,
+            input: Vec::new(),
+            guesses: FIRST_GUESSES,
+            limit,
+            turn: seat.since,
+            seat,
+            held_since: now,
+            admitted,
+        }
     }
 
     /// Gives up the slot; the call can wait for another one.
@@ -116,36 +134,58 @@ impl Live {
         self.admitted.events.capacity() >= ROOM
     }
 
-    /// What the slot takes in next: a chunk of the prompt, or a token of the answer. Chunks begin at multiples of their
-    /// size whatever else runs, so that a prompt is always computed in the same pieces. An answer is taken in as it was
-    /// written, token by token, also after the call has lost its slot: rows of wider runs may differ in their last bits.
-    /// Such rows share their run with those of other calls that decode.
-    pub(super) fn next_tokens(&self, chunk: usize) -> &[u32] {
-        let prompt = &self.admitted.call.prompt;
-        match self.position.checked_sub(prompt.len()) {
-            None => &prompt[self.position..prompt.len().min(self.position + chunk)],
-            Some(at) => &self.progress.answer[at..=at],
-        }
+    /// Tokens of the prompt that the slot has not taken in.
+    pub(super) fn prompt_left(&self) -> usize {
+        self.admitted.call.prompt.len().saturating_sub(self.position)
     }
 
-    /// After how many of the next so many tokens, the last ones, the model is asked what follows: after those of a prompt that
-    /// tokens to be scored follow, or after the last one of prompt and answer.
-    pub(super) fn logits_among(&self, tokens: usize) -> usize {
+    /// Lays out so many tokens of the prompt for the next step.
+    pub(super) fn lay_out_prompt(&mut self, tokens: usize) {
+        let left = &self.admitted.call.prompt[self.position..];
+        self.input.clear();
+        self.input.extend_from_slice(&left[..tokens.min(left.len())]);
+    }
+
+    /// Lays out the next token of the answer, and guesses at what follows if that `pays`. An answer is taken in as it was
+    /// written, token by token, also after the call has lost its slot.
+    pub(super) fn lay_out_answer(&mut self, pays: bool) {
+        self.input.clear();
+        let Progress { answer, .. } = &*self.progress;
         let call = &self.admitted.call;
-        let end = self.position + tokens;
-        if call.scored.is_empty() {
-            usize::from(end == call.prompt.len() + self.progress.answer.len())
-        } else {
-            end.saturating_sub(call.silent_tokens()).min(tokens)
+        let at = self.position - call.prompt.len();
+        self.input.push(answer[at]);
+        if pays && call.lookahead > 0 && at + 1 == answer.len() {
+            // Every token may be told, beside the end; the last one of the answer need not be taken in.
+            let room = self.admitted.events.capacity().saturating_sub(ROOM);
+            let left = self.limit.saturating_sub(answer.len() + 1);
+            let most = call.lookahead.min(self.guesses).min(room).min(left);
+            self.input.extend(lookahead::guess(&call.prompt, answer, most));
         }
     }
 
-    /// The slot has taken in this many tokens.
-    pub(super) fn advance(&mut self, tokens: usize) {
-        self.position += tokens;
+    /// What the slot takes in during the step.
+    pub(super) fn input(&self) -> &[u32] {
+        &self.input
     }
 
-    /// Takes what the model said: writes a token or scores those that stand there.
+    /// After how many of those tokens, the last ones, the model is asked what follows: after those of a prompt that tokens to
+    /// be scored follow, or from the last one of prompt and answer on.
+    pub(super) fn logits(&self) -> usize {
+        let call = &self.admitted.call;
+        let end = self.position + self.input.len();
+        if call.scored.is_empty() {
+            (end + 1).saturating_sub(call.prompt.len() + self.progress.answer.len())
+        } else {
+            end.saturating_sub(call.silent_tokens()).min(self.input.len())
+        }
+    }
+
+    /// The slot has taken in its input.
+    pub(super) fn advance(&mut self) {
+        self.position += self.input.len();
+    }
+
+    /// Takes what the model said: writes tokens or scores those that stand there.
     pub(super) fn hear(
         &mut self,
         logits: &mut Logits,
@@ -153,10 +193,34 @@ impl Live {
         scratch: &mut Scratch,
         meters: &Meters,
     ) -> Outcome {
-        if self.admitted.call.scored.is_empty() {
-            self.write(logits.row_mut(rows.start), scratch, meters)
-        } else {
-            self.score(rows.map(|row| logits.row(row)))
+        if !self.admitted.call.scored.is_empty() {
+            return self.score(rows.map(|row| logits.row(row)));
+        }
+        let guesses = rows.len() - 1;
+        let first = self.input.len() - guesses;
+        for (right, row) in rows.enumerate() {
+            match self.write(logits.row_mut(row), scratch, meters) {
+                Outcome::Continues if right < guesses => {}
+                outcome => {
+                    self.checked(right, guesses, meters);
+                    return outcome;
+                }
+            }
+            if self.progress.answer.last() != self.input.get(first + right) {
+                self.checked(right, guesses, meters);
+                break;
+            }
+        }
+        Outcome::Continues
+    }
+
+    /// So many guesses were right. The rows of the others don't count. As many again are made next time, or twice as many
+    /// where all were right: how far a text repeats itself shows in how far it did.
+    fn checked(&mut self, right: usize, guesses: usize, meters: &Meters) {
+        if guesses > 0 {
+            meters.guessed(guesses, right);
+            self.guesses = if right == guesses { 2 * guesses } else { right.max(1) };
+            self.position -= guesses - right;
         }
     }
 

@@ -14,6 +14,8 @@ pub(super) struct Meters {
     prefix_hits: Counter,
     cached_tokens: Counter,
     generated_tokens: Counter,
+    guessed_tokens: Counter,
+    rightly_guessed_tokens: Counter,
     time_to_first_token: Histogram,
     inter_token: Histogram,
     step: Histogram,
@@ -31,6 +33,8 @@ impl Meters {
             prefix_hits: counter!("atelier_text_prefix_cache_hits_total", "model" => model.clone()),
             cached_tokens: counter!("atelier_text_prefix_cache_tokens_total", "model" => model.clone()),
             generated_tokens: counter!("atelier_text_generated_tokens_total", "model" => model.clone()),
+            guessed_tokens: counter!("atelier_text_lookahead_tokens_total", "model" => model.clone()),
+            rightly_guessed_tokens: counter!("atelier_text_lookahead_hits_total", "model" => model.clone()),
             time_to_first_token: histogram!("atelier_text_time_to_first_token_seconds", "model" => model.clone()),
             inter_token: histogram!("atelier_text_inter_token_seconds", "model" => model.clone()),
             step: histogram!("atelier_text_step_seconds", "model" => model),
@@ -66,6 +70,12 @@ impl Meters {
     pub(super) fn further_token(&self, since_last: Duration) {
         self.generated_tokens.increment(1);
         self.inter_token.record(since_last);
+    }
+
+    /// Of so many tokens that were guessed ahead, the model chose the first few as well.
+    pub(super) fn guessed(&self, guesses: usize, right: usize) {
+        self.guessed_tokens.increment(guesses as u64);
+        self.rightly_guessed_tokens.increment(right as u64);
     }
 
     pub(super) fn step(&self, time: Duration) {

@@ -1,9 +1,13 @@
 //! The generation engine: one owner thread per model steps all of its calls together.
 //!
 //! Calls wait in a bounded queue that is fair between tenants, get a slot of the decoder's KV cache, take in their prompt
-//! in chunks and then write a token with every step. A call's tokens depend on nothing but itself: rows of a step don't
-//! see each other, prompts are always cut into the same chunks, and each call has its own random stream. Rows of a prompt
-//! that begins like an earlier one are taken from where they lie (`prefix`), in the same chunks.
+//! in pieces and then write a token with every step, or several where the text repeats itself (`lookahead`). How large the
+//! pieces are beside calls that decode is for `pace` to say.
+//!
+//! A call's tokens depend on nothing but itself: rows of a step don't see each other and each call has its own random
+//! stream. How many tokens share a run does change what kernels run, so between one token and several a sum may differ
+//! in its last bits, and of a quantised model in more. A deterministic call therefore has its runs to itself, in pieces that
+//! are always the same. Rows of a prompt that begins like an earlier one are taken from where they lie (`prefix`).
 //!
 //! A call that waits takes the slot of a less urgent one of its tenant, or of one of low priority, where no slot is free.
 //! The one that loses its slot goes back to the front of the queue with what it has written, and later computes its rows
@@ -16,7 +20,9 @@
 
 mod call;
 mod live;
+mod lookahead;
 mod metrics;
+mod pace;
 mod prefix;
 mod scheduler;
 mod shared;
@@ -37,26 +43,25 @@ use tokio::sync::{mpsc, watch};
 pub use self::call::{Event, Events, FinishReason, Finished, GenerationCall, Timings, Transcript, Writer};
 pub use self::prefix::PrefixCacheConfig;
 use self::{
-    call::Admitted,
-    live::ROOM,
-    metrics::Meters,
-    prefix::PrefixCache,
-    scheduler::{PrefillLimits, Scheduler},
+    call::Admitted, live::ROOM, metrics::Meters, pace::Pace, prefix::PrefixCache, scheduler::Scheduler,
     shared::Shared,
 };
 use crate::TextError;
 
 /// Bounds of an engine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EngineConfig {
     /// Most calls waiting for a slot; one more is refused.
     pub max_queue: usize,
-    /// Most prompt tokens that one call takes in during a step. Decoding calls wait that long between two tokens.
+    /// Most prompt tokens that one call takes in during a step, at least 3.
     pub prefill_chunk: usize,
     /// Most prompt tokens that a step takes in; raised to `prefill_chunk` if smaller. Of texts that are scored, a step's memory
     /// holds as many rows of logits: 25 MB for 128 tokens of a vocabulary of 49,152, which the next step uses again.
     pub max_prefill_tokens_per_step: usize,
+    /// How long a step with calls that decode may take in prompts, in times of what decoding takes: with 2, they write at a
+    /// third of their rate or faster while others' prompts are taken in. At least 0; 8 tokens are taken in all the same.
+    pub prefill_share: f64,
     /// Events kept for a caller that is slow to read; when they are full its call sits out. At least 2.
     pub event_buffer: usize,
     /// Prompts that are kept for calls that begin alike.
@@ -69,11 +74,15 @@ impl Default for EngineConfig {
             max_queue: 64,
             prefill_chunk: 128,
             max_prefill_tokens_per_step: 128,
+            prefill_share: 2.0,
             event_buffer: 32,
             prefix_cache: PrefixCacheConfig::default(),
         }
     }
 }
+
+/// Prompts share their rows in multiples of so many tokens.
+const SHARED_UNIT: usize = 16;
 
 /// A handle to a model's engine; clones share it. When the last one is dropped, the engine ends.
 #[derive(Clone)]
@@ -100,16 +109,17 @@ impl Engine {
     /// # Errors
     /// No slot is left for calls, or the operating system gives no thread.
     pub fn start(model: &str, config: &EngineConfig, decoder: Box<dyn Decoder>) -> Result<Self, TextError> {
-        let chunk = config.prefill_chunk.max(1);
-        let limits = PrefillLimits { chunk, per_step: config.max_prefill_tokens_per_step.max(chunk) };
+        let pace = Pace::new(config.prefill_chunk, config.max_prefill_tokens_per_step, config.prefill_share);
         let context_length = decoder.context_length();
         let calls = decoder.slots().saturating_sub(config.prefix_cache.slots);
         if calls == 0 {
             return Err(TextError::Configuration(format!("{model:?} needs at least one slot for calls")));
         }
-        let cache = PrefixCache::new(&config.prefix_cache, calls, chunk);
+        // Where pieces are not to be chosen freely, the rows of another piece are not those that a call would compute.
+        let unit = if decoder.takes_any_piece() { SHARED_UNIT } else { config.prefill_chunk.max(1) };
+        let cache = PrefixCache::new(&config.prefix_cache, calls, unit);
         let shared = Arc::new(Shared::new(config.max_queue, calls, Meters::new(model)));
-        let scheduler = Scheduler::new(decoder, limits, cache, model.into());
+        let scheduler = Scheduler::new(decoder, pace, cache, model.into());
         let (alive, ended) = watch::channel(());
         let owned = Arc::clone(&shared);
         thread::Builder::new()

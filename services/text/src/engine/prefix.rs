@@ -5,8 +5,8 @@
 //! call first hands what it holds to one of the slots that only keep, where the least recently used goes. What another
 //! slot holds as well is not kept twice.
 //!
-//! Only whole chunks of a prompt are shared. Rows of a prompt's last, shorter chunk and rows of an answer come from runs
-//! of another width, where sums may differ in the last bits; without them a call computes exactly what it computes alone.
+//! Prompts are shared in whole units of a few tokens, and rows of answers never: those come from runs of one token, where
+//! sums may differ in the last bits. Without them a call computes exactly what it computes alone.
 
 use atelier_core::TenantId;
 use serde::{Deserialize, Serialize};
@@ -43,8 +43,8 @@ pub(super) struct PrefixCache {
     slots: Vec<Option<Prefix>>,
     /// How many slots calls have.
     calls: usize,
-    /// Tokens of a whole chunk.
-    chunk: usize,
+    /// Rows are shared in multiples of so many tokens.
+    unit: usize,
     shared_between_tenants: bool,
     /// Counts uses, to order them.
     clock: u64,
@@ -54,7 +54,7 @@ pub(super) struct PrefixCache {
 struct Prefix {
     tenant: TenantId,
     prompt: Vec<u32>,
-    /// Tokens whose rows are there; a multiple of the chunk.
+    /// Tokens whose rows are there; a multiple of the unit.
     rows: usize,
     /// When it was last begun, found or left.
     used: u64,
@@ -68,11 +68,11 @@ impl Prefix {
 
 impl PrefixCache {
     /// An empty cache for so many slots of calls, and those that `config` adds.
-    pub(super) fn new(config: &PrefixCacheConfig, calls: usize, chunk: usize) -> Self {
+    pub(super) fn new(config: &PrefixCacheConfig, calls: usize, unit: usize) -> Self {
         Self {
             slots: (0..calls + config.slots).map(|_| None).collect(),
             calls,
-            chunk,
+            unit,
             shared_between_tenants: config.shared_between_tenants,
             clock: 0,
         }
@@ -134,7 +134,7 @@ impl PrefixCache {
     /// The call in a slot has taken in so many tokens.
     pub(super) fn grow(&mut self, slot: usize, tokens: usize) {
         if let Some(prefix) = &mut self.slots[slot] {
-            prefix.rows = tokens.min(prefix.prompt.len()) / self.chunk * self.chunk;
+            prefix.rows = tokens.min(prefix.prompt.len()) / self.unit * self.unit;
         }
     }
 
@@ -174,7 +174,7 @@ impl PrefixCache {
         let held = self.slots.iter().enumerate().filter_map(|(slot, prefix)| {
             let prefix = prefix.as_ref().filter(|prefix| self.may_share(tenant, &prefix.tenant))?;
             let alike = prefix.tokens().iter().zip(prompt).take_while(|(one, other)| one == other);
-            Some((slot, alike.count() / self.chunk * self.chunk))
+            Some((slot, alike.count() / self.unit * self.unit))
         });
         held.filter(|&(_, rows)| rows > 0).max_by_key(|&(slot, rows)| (rows, slot == home))
     }

@@ -14,22 +14,14 @@ use super::{
     call::{Admitted, CallId, GenerationCall},
     live::{Live, Outcome, Seat},
     metrics::Meters,
+    pace::Pace,
     prefix::{PrefixCache, RowCopy},
 };
 use crate::{TextError, sampling::Scratch};
 
-/// How much prompt a step takes in.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct PrefillLimits {
-    /// Most prompt tokens of one call in a step.
-    pub(super) chunk: usize,
-    /// Most prompt tokens of a step; at least `chunk`.
-    pub(super) per_step: usize,
-}
-
 pub(super) struct Scheduler {
     decoder: Box<dyn Decoder>,
-    limits: PrefillLimits,
+    pace: Pace,
     /// The call in each of the decoder's slots that calls have.
     slots: Vec<Option<Live>>,
     cache: PrefixCache,
@@ -44,26 +36,29 @@ pub(super) struct Scheduler {
     model: Arc<str>,
 }
 
-/// A row of the next step.
+/// A row of the next step: what the call in this slot has laid ready.
 #[derive(Clone, Copy, Debug)]
 struct Planned {
     slot: usize,
-    /// How many of the call's next tokens it takes in.
-    tokens: usize,
-    /// After how many of them, the last ones, the model is asked what follows.
-    logits: usize,
+    part: Part,
+}
+
+/// What of a step runs together. The parts of a step run one after another; whoever is in one hears before the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    /// Calls that decode.
+    Decode,
+    /// A call that is not to depend on what else runs.
+    Alone,
+    /// Pieces of prompts.
+    Prefill,
 }
 
 impl Scheduler {
-    pub(super) fn new(
-        decoder: Box<dyn Decoder>,
-        limits: PrefillLimits,
-        cache: PrefixCache,
-        model: Arc<str>,
-    ) -> Self {
+    pub(super) fn new(decoder: Box<dyn Decoder>, pace: Pace, cache: PrefixCache, model: Arc<str>) -> Self {
         Self {
             decoder,
-            limits,
+            pace,
             slots: (0..cache.calls()).map(|_| None).collect(),
             cache,
             copies: Vec::new(),
@@ -131,7 +126,7 @@ impl Scheduler {
             return;
         };
         let GenerationCall { tenant, prompt, .. } = &call.call;
-        let (copies, cached) = self.cache.begin(free, tenant, prompt, call.call.silent_tokens());
+        let (copies, cached) = self.cache.begin(free, tenant, prompt, call.call.reusable_tokens());
         self.copies.extend(copies);
         if call.progress.is_none() {
             let queued = now.saturating_duration_since(call.call.arrived);
@@ -175,32 +170,48 @@ impl Scheduler {
     }
 
     /// Chooses the rows of the next step: every call that decodes and whose caller keeps up, and as much prompt as the
-    /// limits allow, to prefilling calls in turn. Gives the calls in it.
+    /// pace allows, to prefilling calls in turn. Gives the calls in it.
     pub(super) fn plan(&mut self) -> Vec<CallId> {
         self.plan.clear();
         let mut prefilling = Vec::new();
+        let mut decoding = Vec::new();
         for (slot, live) in self.slots.iter().enumerate() {
             match live {
                 Some(live) if !live.has_room() => {}
                 Some(live) if live.is_prefilling() => prefilling.push((live.turn, slot)),
-                Some(live) => self.plan.push(Planned { slot, tokens: 1, logits: live.logits_among(1) }),
+                Some(_) => decoding.push(slot),
                 None => {}
             }
         }
+        // A row with guesses has a run of its own: beside others it would cost more than it saves.
+        let guessing_pays = decoding.len() == 1;
+        let any_piece = self.decoder.takes_any_piece();
+        for &slot in &decoding {
+            let Some(live) = &mut self.slots[slot] else { continue };
+            let alone = live.admitted.call.deterministic;
+            live.lay_out_answer(any_piece && (guessing_pays || alone));
+            self.plan.push(Planned { slot, part: if alone { Part::Alone } else { Part::Decode } });
+        }
         prefilling.sort_unstable();
-        let mut budget = self.limits.per_step;
+        let mut budget = self.pace.budget(!decoding.is_empty());
+        let mut is_first = true;
         for (_, slot) in prefilling {
             let Some(live) = &mut self.slots[slot] else { continue };
-            let tokens = live.next_tokens(self.limits.chunk).len();
-            // A chunk is never parted: its size must not depend on what else runs. The first one always fits.
-            if tokens <= budget {
-                budget -= tokens;
-                self.clock += 1;
-                live.turn = self.clock;
-                self.plan.push(Planned { slot, tokens, logits: live.logits_among(tokens) });
-            }
+            let left = live.prompt_left();
+            let part = if live.admitted.call.deterministic { Part::Alone } else { Part::Prefill };
+            let piece = match (any_piece, part) {
+                (true, Part::Prefill) => self.pace.piece(left, budget),
+                _ => self.pace.whole_chunk(left, budget, is_first),
+            };
+            let Some(tokens) = piece else { continue };
+            is_first = false;
+            budget = budget.saturating_sub(tokens);
+            live.lay_out_prompt(tokens);
+            self.clock += 1;
+            live.turn = self.clock;
+            self.plan.push(Planned { slot, part });
         }
-        self.plan.sort_unstable_by_key(|planned| planned.slot);
+        self.plan.sort_by_key(|planned| planned.part);
         self.planned().map(|live| live.admitted.id).collect()
     }
 
@@ -213,24 +224,44 @@ impl Scheduler {
         self.plan.iter().filter_map(|planned| self.slots[planned.slot].as_ref())
     }
 
-    /// Runs the planned step. Its failure ends the calls in it and no others.
+    /// Runs the planned step, part by part. The failure of one ends the calls in it and no others.
     pub(super) fn step(&mut self, control: &RunControl, meters: &Meters) {
         let started = Instant::now();
-        match self.run(control) {
+        let plan = std::mem::take(&mut self.plan);
+        let mut decode = None;
+        for part in plan.chunk_by(|one, other| one.part == other.part && one.part != Part::Alone) {
+            let started = Instant::now();
+            let rows = part.iter().filter_map(|planned| self.slots[planned.slot].as_ref());
+            let prompt: usize = rows.filter(|live| live.is_prefilling()).map(|live| live.input().len()).sum();
+            self.run_part(part, control, meters);
+            let time = started.elapsed();
+            match prompt {
+                0 => *decode.get_or_insert_default() += time,
+                tokens => self.pace.prefilled(tokens, time),
+            }
+        }
+        if let Some(time) = decode {
+            self.pace.decoded(time);
+        }
+        meters.step(started.elapsed());
+    }
+
+    fn run_part(&mut self, part: &[Planned], control: &RunControl, meters: &Meters) {
+        match self.run(part, control) {
             Ok(mut logits) => {
                 let mut row = 0;
-                for planned in std::mem::take(&mut self.plan) {
-                    let rows = row..row + planned.logits;
-                    row = rows.end;
-                    self.settle(planned, &mut logits, rows, meters);
+                for planned in part {
+                    let asked = self.slots[planned.slot].as_ref().map_or(0, Live::logits);
+                    self.settle(planned.slot, &mut logits, row..row + asked, meters);
+                    row += asked;
                 }
                 self.decoder.recycle(logits);
             }
             // Everyone has left or the engine closes: the calls are taken away before the next step.
             Err(InferenceError::Cancelled) if control.is_cancelled() => {}
             Err(error) => {
-                tracing::error!(model = &*self.model, rows = self.plan.len(), %error, "a step failed");
-                for planned in std::mem::take(&mut self.plan) {
+                tracing::error!(model = &*self.model, rows = part.len(), %error, "a step failed");
+                for planned in part {
                     if let Some(live) = self.slots[planned.slot].take() {
                         self.cache.forget(planned.slot);
                         live.fail(error.clone().into());
@@ -238,19 +269,15 @@ impl Scheduler {
                 }
             }
         }
-        meters.step(started.elapsed());
     }
 
-    fn run(&mut self, control: &RunControl) -> Result<Logits, InferenceError> {
-        let rows: Vec<Row<'_>> = self
-            .plan
-            .iter()
-            .filter_map(|planned| {
-                let live = self.slots[planned.slot].as_ref()?;
-                let tokens = &live.next_tokens(self.limits.chunk)[..planned.tokens];
-                Some(Row { slot: planned.slot, tokens, position: live.position(), logits: planned.logits })
-            })
-            .collect();
+    fn run(&mut self, part: &[Planned], control: &RunControl) -> Result<Logits, InferenceError> {
+        let row = |planned: &Planned| {
+            let live = self.slots[planned.slot].as_ref()?;
+            let (position, logits) = (live.position(), live.logits());
+            Some(Row { slot: planned.slot, tokens: live.input(), position, logits })
+        };
+        let rows: Vec<Row<'_>> = part.iter().filter_map(row).collect();
         let decoder = &mut self.decoder;
         let logits = catch_unwind(AssertUnwindSafe(|| decoder.step(&rows, control)))
             .unwrap_or_else(|_| Err(InferenceError::Panicked("a decoder step".into())))?;
@@ -262,12 +289,12 @@ impl Scheduler {
         }
     }
 
-    /// What a step brought to one of its rows.
-    fn settle(&mut self, planned: Planned, logits: &mut Logits, rows: Range<usize>, meters: &Meters) {
-        let slot = &mut self.slots[planned.slot];
+    /// What a step brought to a call.
+    fn settle(&mut self, at: usize, logits: &mut Logits, rows: Range<usize>, meters: &Meters) {
+        let slot = &mut self.slots[at];
         let Some(live) = slot else { return };
-        live.advance(planned.tokens);
-        self.cache.grow(planned.slot, live.position());
+        live.advance();
+        self.cache.grow(at, live.position());
         if rows.is_empty() {
             return;
         }
@@ -279,11 +306,11 @@ impl Scheduler {
         let Some(live) = slot.take() else { return };
         match outcome {
             Outcome::Ends(reason) => {
-                self.cache.leave(planned.slot);
+                self.cache.leave(at);
                 live.finish(reason);
             }
             Outcome::Fails(error) => {
-                self.cache.forget(planned.slot);
+                self.cache.forget(at);
                 live.fail(error);
             }
             Outcome::Continues => {}

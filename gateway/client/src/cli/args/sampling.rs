@@ -21,6 +21,12 @@ pub(crate) struct Sampling {
     /// Write on past the model's own end tokens
     #[arg(long)]
     ignore_eos: bool,
+    /// The same text for the same seed, whatever else runs
+    #[arg(long)]
+    deterministic: bool,
+    /// Tokens to guess ahead where the text repeats itself, 0 to 16
+    #[arg(long, value_name = "N")]
+    lookahead: Option<u32>,
     /// Randomness, 0 to 2; 0 always takes the likeliest token
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     temperature: Option<f32>,
@@ -85,6 +91,8 @@ impl Sampling {
             logprobs: self.logprobs.is_some(),
             top_logprobs: self.logprobs,
             ignore_eos: self.ignore_eos,
+            deterministic: self.deterministic,
+            lookahead_tokens: self.lookahead,
             temperature: self.temperature,
             top_k: self.top_k,
             top_p: self.top_p,
@@ -189,7 +197,8 @@ mod tests {
     fn sampling_flags_reach_the_request_and_the_rest_is_left_out() {
         let line = "sampling --temperature 0 --top-p 0.9 --presence-penalty -1.5 --seed 18446744073709551615 \
                     --stop a --stop b --stop-token 2 --logit-bias 7=-100 --priority low --max-tokens 5 \
-                    --min-tokens 2 --logprobs 3 --ignore-eos --typical-p 0.8 --no-repeat-ngram-size 3 --regex a+ --truncate middle";
+                    --min-tokens 2 --logprobs 3 --ignore-eos --typical-p 0.8 --no-repeat-ngram-size 3 --regex a+ --truncate middle \
+                    --deterministic --lookahead 4";
         let config = try_parse(line).expect("a good line");
         assert_eq!(
             config,
@@ -206,6 +215,8 @@ mod tests {
                 logprobs: true,
                 top_logprobs: Some(3),
                 ignore_eos: true,
+                deterministic: true,
+                lookahead_tokens: Some(4),
                 typical_p: Some(0.8),
                 no_repeat_ngram_size: Some(3),
                 priority: Priority::Low.into(),

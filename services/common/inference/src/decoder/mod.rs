@@ -52,6 +52,12 @@ pub trait Decoder: Send {
     /// no sense, [`InferenceError::RunFailed`] otherwise.
     fn step(&mut self, rows: &[Row<'_>], control: &RunControl) -> Result<Logits, InferenceError>;
 
+    /// Whether a prompt may be cut into pieces of any size above one: the rows are the same to the last bit, and a token costs
+    /// about as much in each. Where not, rows of several tokens pay at the beginning of a slot alone.
+    fn takes_any_piece(&self) -> bool {
+        true
+    }
+
     /// Takes back a step's logits when they have been read: the next step may use their memory.
     fn recycle(&mut self, _logits: Logits) {}
 

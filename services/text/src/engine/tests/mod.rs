@@ -40,6 +40,7 @@ struct Behaviour {
     context_length: usize,
     /// Prompt tokens that a step may have at most.
     budget: usize,
+    rows: Rows,
     /// Called with the number of the step and its control before it runs.
     before: Arc<Before>,
     steps: Arc<AtomicUsize>,
@@ -52,17 +53,58 @@ impl Behaviour {
             keep: PrefixCacheConfig::default().slots,
             context_length: 64,
             budget: 16,
+            rows: Rows::Single,
             before: Arc::new(|_, _| Ok(())),
             steps: Arc::default(),
         }
     }
 }
 
-/// What stands for a KV row: the token, and how many were taken in with it. A real row's last bits may depend on both.
+/// What the last bits of a KV row depend on, beside the tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rows {
+    /// Nothing. What follows depends on the last two tokens and the first, so that texts repeat themselves.
+    Exact,
+    /// Whether others were taken in together with its token.
+    Single,
+    /// How many were.
+    Width,
+    /// How many were, and how many other rows shared the run.
+    Run,
+}
+
+/// What stands for a KV row: the token, and what counts of how many were taken in with it.
 type KvRow = (u32, usize);
 
-fn taken_in(tokens: &[u32]) -> impl Iterator<Item = KvRow> {
-    tokens.iter().map(|&token| (token, tokens.len()))
+impl Rows {
+    fn taken_in(self, tokens: &[u32]) -> impl Iterator<Item = KvRow> {
+        self.taken_in_among(tokens, 1)
+    }
+
+    fn taken_in_among(self, tokens: &[u32], rows: usize) -> impl Iterator<Item = KvRow> {
+        let width = match self {
+            Self::Exact => 0,
+            Self::Single => tokens.len().min(2),
+            Self::Width => tokens.len(),
+            Self::Run => tokens.len() * 10 + rows,
+        };
+        tokens.iter().map(move |&token| (token, width))
+    }
+
+    /// Those of a prompt that a call computes alone.
+    fn of_prompt(self, prompt: &[u32]) -> Vec<KvRow> {
+        match self {
+            Self::Width | Self::Run => prompt.chunks(CHUNK).flat_map(|chunk| self.taken_in(chunk)).collect(),
+            Self::Exact | Self::Single => self.taken_in(prompt).collect(),
+        }
+    }
+
+    fn logits(self, kv: &[KvRow]) -> impl Iterator<Item = f32> {
+        match (self, kv) {
+            (Self::Exact, [first, .., one, other]) => logits(&[*first, *one, *other]),
+            _ => logits(kv),
+        }
+    }
 }
 
 /// Its logits are a hash of the slot's rows, so that any mix-up changes the text, and any other cut of the prompt.
@@ -107,13 +149,17 @@ impl Decoder for FakeDecoder {
             let kv = &mut self.kv[row.slot];
             assert!(row.position <= kv.len(), "rows are missing below the position");
             kv.truncate(row.position);
-            kv.extend(taken_in(row.tokens));
+            kv.extend(self.behaviour.rows.taken_in_among(row.tokens, rows.len()));
             assert!(kv.len() < self.behaviour.context_length, "the context is overrun");
             for end in kv.len() - row.logits + 1..=kv.len() {
-                values.extend(logits(&kv[..end]));
+                values.extend(self.behaviour.rows.logits(&kv[..end]));
             }
         }
         Ok(Logits::new(VOCABULARY, values))
+    }
+
+    fn takes_any_piece(&self) -> bool {
+        self.behaviour.rows != Rows::Width
     }
 
     fn copy(&mut self, from: usize, to: usize, tokens: usize) {
@@ -121,7 +167,7 @@ impl Decoder for FakeDecoder {
     }
 }
 
-fn logits(kv: &[KvRow]) -> impl Iterator<Item = f32> {
+fn logits(kv: &[KvRow]) -> impl Iterator<Item = f32> + use<> {
     let hash = kv.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &(token, width)| {
         (hash ^ u64::from(token) ^ (width as u64) << 32).wrapping_mul(0x0100_0000_01b3).rotate_left(13)
     });
@@ -145,16 +191,22 @@ impl Writer for Spell {
 }
 
 /// What a call writes if it has the decoder to itself, and how many tokens.
-fn alone(prompt: &[u32], sampling: &Sampling, max_tokens: usize, context_length: usize) -> (String, usize) {
+fn alone(
+    rows: Rows,
+    prompt: &[u32],
+    sampling: &Sampling,
+    max_tokens: usize,
+    context_length: usize,
+) -> (String, usize) {
     let (mut sampler, mut scratch) = (Sampler::new(sampling.clone(), prompt), Scratch::default());
-    let (mut kv, mut text) = (prompt.chunks(CHUNK).flat_map(taken_in).collect::<Vec<_>>(), String::new());
+    let (mut kv, mut text) = (rows.of_prompt(prompt), String::new());
     for written in 1..=max_tokens.min(context_length - prompt.len()) {
-        let token = sampler.sample(&mut logits(&kv).collect::<Vec<_>>(), &mut scratch).expect("a token");
+        let token = sampler.sample(&mut rows.logits(&kv).collect::<Vec<_>>(), &mut scratch).expect("a token");
         if token == END {
             return (text, written);
         }
         text += &format!("{token} ");
-        kv.extend(taken_in(&[token]));
+        kv.extend(rows.taken_in(&[token]));
     }
     let written = kv.len() - prompt.len();
     (text, written)
@@ -169,6 +221,8 @@ fn call(prompt: Vec<u32>, seed: u64, max_tokens: usize) -> GenerationCall {
         grammar: None,
         logprobs: None,
         scored: Vec::new(),
+        lookahead: 0,
+        deterministic: false,
         writer: Box::new(Spell),
         tenant: TenantId::default_tenant(),
         priority: Priority::Normal,

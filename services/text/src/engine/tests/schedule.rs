@@ -70,17 +70,23 @@ struct Bench {
     shared: Arc<Shared>,
     callers: Vec<Caller>,
     context_length: usize,
+    rows: Rows,
+    unit: usize,
+    /// What a test wants of all calls.
+    adjust: Box<dyn Fn(&mut GenerationCall)>,
 }
 
 impl Bench {
     fn new(behaviour: Behaviour, max_queue: usize) -> Self {
-        let limits = PrefillLimits { chunk: CHUNK, per_step: behaviour.budget };
+        let rows = behaviour.rows;
+        let pace = Pace::new(CHUNK, behaviour.budget, 2.0);
+        let unit = if rows == Rows::Width { CHUNK } else { 4 };
         let shared = Arc::new(Shared::new(max_queue, behaviour.slots, Meters::new("fake")));
         let context_length = behaviour.context_length;
         let config = PrefixCacheConfig { slots: behaviour.keep, ..PrefixCacheConfig::default() };
-        let cache = PrefixCache::new(&config, behaviour.slots, CHUNK);
-        let scheduler = Scheduler::new(FakeDecoder::new(behaviour), limits, cache, "fake".into());
-        Self { scheduler, shared, callers: Vec::new(), context_length }
+        let cache = PrefixCache::new(&config, behaviour.slots, unit);
+        let scheduler = Scheduler::new(FakeDecoder::new(behaviour), pace, cache, "fake".into());
+        Self { scheduler, shared, callers: Vec::new(), context_length, rows, unit, adjust: Box::new(|_| {}) }
     }
 
     /// Submits a call of normal priority.
@@ -104,7 +110,8 @@ impl Bench {
         let mut call = call(prompt, id, max_tokens);
         call.tenant = TenantId::new(&format!("t{tenant}")).expect("the name is valid");
         call.priority = priority;
-        let expected = alone(&call.prompt, &call.sampling, max_tokens, self.context_length);
+        (self.adjust)(&mut call);
+        let expected = alone(self.rows, &call.prompt, &call.sampling, max_tokens, self.context_length);
         let (events, receiver) = mpsc::channel(4);
         let taken = self.shared.submit(Admitted { id, call, events, progress: None });
         match taken {
@@ -140,9 +147,22 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_call_ends_once_and_writes_what_it_writes_alone(acts in acts(), slots in 1_usize..5, keep in 0_usize..4, budget in 8_usize..20) {
-        let behaviour = Behaviour { budget, keep, ..Behaviour::new(slots) };
+    fn every_call_ends_once_and_writes_what_it_writes_alone(
+        acts in acts(),
+        slots in 1_usize..5,
+        keep in 0_usize..4,
+        budget in 8_usize..20,
+        rows in prop::sample::select(vec![Rows::Exact, Rows::Single, Rows::Width, Rows::Run]),
+        lookahead in 0_usize..7,
+    ) {
+        let behaviour = Behaviour { budget, keep, rows, ..Behaviour::new(slots) };
         let mut bench = Bench::new(behaviour, 4);
+        bench.adjust = Box::new(move |call| {
+            call.lookahead = if rows == Rows::Exact { lookahead } else { 0 };
+            // Where even the run's other rows count, only what shares no run is the same.
+            call.deterministic = rows == Rows::Run;
+        });
+        let unit = bench.unit;
         let mut left = Vec::new();
         for act in acts {
             match act {
@@ -175,7 +195,7 @@ proptest! {
             prop_assert_eq!(&caller.text, &caller.expected.0);
             let Some(Ok(finished)) = &caller.end else { panic!("call {at} has no end") };
             prop_assert_eq!(finished.completion_tokens, caller.expected.1);
-            prop_assert!(finished.cached_tokens % CHUNK == 0 && finished.cached_tokens < finished.prompt_tokens);
+            prop_assert!(finished.cached_tokens % unit == 0 && finished.cached_tokens < finished.prompt_tokens);
             prop_assert!(keep > 0 || finished.cached_tokens == 0);
         }
     }
@@ -202,6 +222,29 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn right_guesses_save_steps_and_change_nothing() {
+    let steps = |lookahead: usize| {
+        let behaviour = Behaviour { rows: Rows::Exact, context_length: 500, ..Behaviour::new(1) };
+        let count = Arc::clone(&behaviour.steps);
+        let mut bench = Bench::new(behaviour, 4);
+        bench.adjust = Box::new(move |call| {
+            call.lookahead = lookahead;
+            call.sampling.temperature = 0.0;
+            call.sampling.repetition_penalty = 1.0;
+            call.sampling.logit_bias = vec![(END, -100.0)];
+        });
+        bench.submit(0, (0, 12), 400, true);
+        bench.settle();
+        assert_eq!(bench.callers[0].text, bench.callers[0].expected.0);
+        (count.load(Ordering::SeqCst), bench.callers[0].expected.1)
+    };
+    let (plain, written) = steps(0);
+    let (guessing, _) = steps(8);
+    assert_eq!(written, 400);
+    assert!(guessing < plain / 2, "{guessing} steps instead of {plain}");
 }
 
 #[test]
@@ -301,11 +344,11 @@ fn a_prompt_that_begins_like_an_earlier_one_is_run_from_where_they_part() {
     let rest = bench.settle();
     assert_eq!(cached(&bench), [0, 40]);
     assert!(rest + 5 <= whole, "{rest} turns of {whole}: five chunks are not run again");
-    // The same prompt once more, whose last token is run for its logits; and one of another tenant, as if it were new.
+    // The same prompt once more, whose last tokens are run for their logits; and one of another tenant, as if it were new.
     bench.submit(0, (40, 0), 3, true);
     bench.submit(1, (40, 6), 3, true);
     bench.settle();
-    assert_eq!(cached(&bench), [0, 40, 32, 0]);
+    assert_eq!(cached(&bench), [0, 40, 36, 0]);
     for caller in &bench.callers {
         assert_eq!(caller.text, caller.expected.0);
     }

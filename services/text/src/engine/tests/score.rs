@@ -24,7 +24,7 @@ fn engine() -> Engine {
 
 /// By the book, of the tokens of a text from `first` on.
 fn by_the_book(tokens: &[u32], first: usize) -> Vec<f64> {
-    let rows: Vec<KvRow> = tokens[..tokens.len() - 1].chunks(CHUNK).flat_map(taken_in).collect();
+    let rows = Rows::Single.of_prompt(&tokens[..tokens.len() - 1]);
     let of = |at: usize| {
         let logits: Vec<f64> = logits(&rows[..at]).map(f64::from).collect();
         logits[tokens[at] as usize] - logits.iter().map(|logit| logit.exp()).sum::<f64>().ln()
@@ -74,10 +74,10 @@ async fn texts_score_the_same_among_calls_that_write_and_take_each_others_slots(
 }
 
 #[tokio::test]
-async fn a_context_is_taken_over_in_whole_chunks_and_never_what_is_scored() {
+async fn a_context_is_taken_over_in_whole_units_and_never_what_is_scored() {
     let engine = engine();
     let text = tokens(3, 40);
-    for (first, cached) in [(30, 0), (30, 24), (25, 24), (24, 16), (1, 0), (39, 32)] {
+    for (first, cached) in [(30, 0), (30, 16), (17, 16), (16, 0), (1, 0), (39, 32)] {
         let end = finished(engine.submit(scoring(&text, first)).expect("there is room"))
             .await
             .expect("it succeeds");
@@ -98,14 +98,14 @@ async fn written_tokens_are_told_as_the_model_saw_them() {
             GenerationCall { sampling: sampling.clone(), logprobs: Some(3), ..call(prompt.clone(), 0, 8) };
         let end = finished(engine.submit(asked).expect("there is room")).await.expect("it succeeds");
         assert_eq!(end.logprobs.len(), end.completion_tokens);
-        let mut rows: Vec<KvRow> = prompt.chunks(CHUNK).flat_map(taken_in).collect();
+        let mut rows = Rows::Single.of_prompt(&prompt);
         for told in &end.logprobs {
             let logits: Vec<f32> = logits(&rows).collect();
             assert_eq!(Some(told), TokenLogprob::of(&logits, told.token, 3).as_ref());
             assert_eq!(told.top.len(), 3);
             let likeliest = (told.top[0].0, told.top[0].1) == (told.token, told.logprob);
             assert_eq!(likeliest, sampling.logit_bias.is_empty());
-            rows.extend(taken_in(&[told.token]));
+            rows.extend(Rows::Single.taken_in(&[told.token]));
         }
     }
     let end = finished(engine.submit(call(prompt, 0, 8)).expect("there is room")).await.expect("it succeeds");

@@ -56,7 +56,7 @@ async fn sixty_calls_at_once_write_what_they_write_alone() {
     let calls = (0..60_u32).map(|n| {
         let prompt: Vec<u32> = (0..=n % 50).map(|m| (m * 7 + n) % VOCABULARY as u32).collect();
         let call = call(prompt.clone(), n.into(), 25);
-        let expected = alone(&prompt, &call.sampling, 25, 64);
+        let expected = alone(Rows::Single, &prompt, &call.sampling, 25, 64);
         let events = engine.submit(call).expect("the queue has room");
         async move {
             let (text, finished) = hear(events).await.expect("it succeeds");

@@ -372,6 +372,10 @@ impl<T: Element> Decoder for HubDecoder<T> {
         Ok(Logits::ordered(self.vocabulary_size, values, order))
     }
 
+    fn takes_any_piece(&self) -> bool {
+        !self.graph.use_cache_branch && self.every_position
+    }
+
     fn recycle(&mut self, logits: Logits) {
         self.spare = logits.into_values();
     }

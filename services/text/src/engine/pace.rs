@@ -1,0 +1,121 @@
+//! How much prompt a step takes in. Beside calls that decode it is as much as the step's time allows, so that they go on
+//! writing at a steady rate however long the prompts of others are; with nobody to hold up it is a whole chunk.
+
+use std::time::Duration;
+
+/// Fewest tokens of a piece beside calls that decode: fewer hardly cost less, for the weights are read all the same.
+const LEAST: usize = 8;
+
+/// Three tokens can be left with neither a piece nor a rest of one.
+pub(super) const SMALLEST_CHUNK: usize = 3;
+
+/// Measures what steps cost, and cuts prompts by it.
+#[derive(Clone, Debug)]
+pub(super) struct Pace {
+    /// Most prompt tokens of one call in a step.
+    chunk: usize,
+    /// Most prompt tokens of a step; at least `chunk`.
+    per_step: usize,
+    /// How long a step may take in prompts, in times of what its decoding calls take.
+    share: f64,
+    /// What the decoding calls of the last step took, in seconds.
+    decode: f64,
+    /// What a token of a prompt takes of late, in seconds.
+    per_token: f64,
+}
+
+impl Pace {
+    pub(super) fn new(chunk: usize, per_step: usize, share: f64) -> Self {
+        let chunk = chunk.max(SMALLEST_CHUNK);
+        // Nothing is measured yet: the first pieces are small.
+        Self { chunk, per_step: per_step.max(chunk), share, decode: 0.0, per_token: 1.0 }
+    }
+
+    /// Most prompt tokens of the next step.
+    pub(super) fn budget(&self, decoding: bool) -> usize {
+        if !decoding {
+            return self.per_step;
+        }
+        let affordable = (self.share * self.decode / self.per_token) as usize;
+        affordable.clamp(LEAST.min(self.per_step), self.per_step)
+    }
+
+    /// How many of the tokens that are left of a prompt go into a step that has room for so many. A piece is no single token,
+    /// nor is what it leaves, unless the prompt is: see [`takes_any_piece`](atelier_inference::Decoder::takes_any_piece).
+    pub(super) fn piece(&self, left: usize, budget: usize) -> Option<usize> {
+        let most = left.min(self.chunk).min(budget);
+        let piece = if left - most == 1 { most.saturating_sub(1) } else { most };
+        (piece > 1 || piece > 0 && piece == left).then_some(piece)
+    }
+
+    /// How many go into it of a prompt that is cut alike whatever else runs. The first one always fits.
+    pub(super) fn whole_chunk(&self, left: usize, budget: usize, is_first: bool) -> Option<usize> {
+        Some(left.min(self.chunk)).filter(|&chunk| is_first || chunk <= budget)
+    }
+
+    /// So many prompt tokens took so long.
+    pub(super) fn prefilled(&mut self, tokens: usize, time: Duration) {
+        let now = time.as_secs_f64() / tokens.max(1) as f64;
+        // Twice as fast down as a plain average: tokens get dearer as prompts grow, and the pace must follow.
+        self.per_token = f64::midpoint(self.per_token, now);
+    }
+
+    /// The decoding calls of a step took so long.
+    pub(super) fn decoded(&mut self, time: Duration) {
+        self.decode = time.as_secs_f64();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn beside_calls_that_decode_a_step_takes_what_its_time_allows() {
+        let mut pace = Pace::new(128, 256, 2.0);
+        assert_eq!(pace.budget(false), 256);
+        assert_eq!(pace.budget(true), LEAST, "nothing is measured yet");
+        for _ in 0..40 {
+            pace.prefilled(100, Duration::from_millis(300));
+        }
+        pace.decoded(Duration::from_millis(46));
+        assert_eq!(pace.budget(true), 30);
+        pace.decoded(Duration::from_millis(5));
+        assert_eq!(pace.budget(true), LEAST);
+        pace.decoded(Duration::from_secs(5));
+        assert_eq!(pace.budget(true), 256);
+    }
+
+    proptest! {
+        #[test]
+        fn prompts_are_taken_in_whole_without_single_tokens(
+            prompt in 1_usize..500,
+            chunk in 0_usize..130,
+            budgets in prop::collection::vec(0_usize..40, 1..60),
+        ) {
+            let pace = Pace::new(chunk, 0, 2.0);
+            let mut left = prompt;
+            let mut refused = 0;
+            for budget in budgets.iter().cycle() {
+                match pace.piece(left, *budget) {
+                    Some(piece) => {
+                        prop_assert!(piece <= *budget && piece <= left && piece <= chunk.max(SMALLEST_CHUNK));
+                        prop_assert!(piece > 1 || prompt == 1);
+                        left -= piece;
+                        refused = 0;
+                    }
+                    None => {
+                        prop_assert!(*budget < LEAST, "{left} left, {budget} to spend");
+                        refused += 1;
+                    }
+                }
+                if left == 0 || refused > budgets.len() {
+                    break;
+                }
+            }
+            prop_assert!(left == 0 || budgets.iter().all(|&budget| budget < LEAST));
+        }
+    }
+}
