@@ -285,3 +285,29 @@ fn an_encoder_is_no_decoder() {
     let Err(InferenceError::ModelUnsupported { problem, .. }) = result else { panic!("{result:?}") };
     assert!(problem.contains("seqlens_k"), "{problem}");
 }
+
+/// The logits after each token of a prompt that is taken in in such pieces.
+fn in_pieces(decoder: &mut OnnxDecoder, prompt: &[u32], mut piece: impl FnMut() -> usize) -> Vec<f32> {
+    let (mut position, mut values) = (0, Vec::new());
+    while position < prompt.len() {
+        let tokens = &prompt[position..prompt.len().min(position + piece())];
+        let row = Row { slot: 0, tokens, position, logits: tokens.len() };
+        let logits = decoder.step(&[row], &RunControl::new()).unwrap();
+        logits.rows().for_each(|row| values.extend_from_slice(&row[..500]));
+        position += tokens.len();
+    }
+    values
+}
+
+#[test]
+fn pieces_of_several_tokens_give_the_same_to_the_last_bit() {
+    let _guard = one_at_a_time();
+    let prompt: Vec<u32> = (0..190).map(|n| 1000 + n * 37 % 20_000).collect();
+    for model in [EXACT, DEFAULT] {
+        let mut decoder = decoder(model, 256);
+        assert!(decoder.takes_any_piece());
+        let whole = in_pieces(&mut decoder, &prompt, || 128);
+        let mut sizes = [8, 17, 2, 64, 31, 3].into_iter().cycle();
+        assert!(whole == in_pieces(&mut decoder, &prompt, || sizes.next().unwrap()), "{model}");
+    }
+}

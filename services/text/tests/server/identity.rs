@@ -5,6 +5,7 @@ use std::{net::SocketAddr, sync::OnceLock};
 use crate::common::{Client, connect, greedy, model, start, user};
 use atelier_proto::text::v1::{self as proto, stream_chat_response::Event};
 use futures::future::join_all;
+use atelier_rpc::fault_of;
 use tonic::Request;
 
 /// A service of the f32 model, with fewer slots than calls: slots are reused and calls are moved between them.
@@ -111,4 +112,48 @@ async fn a_shared_prefix_is_run_once_for_each_tenant_and_changes_no_answer() {
     let (again, _, cached) = ask(&mut client, "second", who).await;
     assert_eq!(again, answer);
     assert!((256..tokens).contains(&cached), "{cached} of {tokens}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn guessing_ahead_changes_no_answer() {
+    let mut client = exact_client().await;
+    let content = "Repeat these words: the red fox, the blue fox, the red fox, the blue fox, the red fox, the blue fox.";
+    let answer = |lookahead_tokens, temperature, seed| proto::ChatRequest {
+        messages: user(content),
+        generation: Some(proto::GenerationConfig {
+            lookahead_tokens,
+            temperature: Some(temperature),
+            seed: Some(seed),
+            stop_sequences: vec!["zebra".into()],
+            ..greedy(48)
+        }),
+        ..Default::default()
+    };
+    for (temperature, seed) in [(0.0, 0), (0.6, 1), (0.6, 2)] {
+        let plain = whole(client.clone(), answer(None, temperature, seed)).await;
+        assert_eq!(whole(client.clone(), answer(Some(8), temperature, seed)).await, plain, "seed {seed}");
+    }
+    let refused = client.chat(answer(Some(17), 0.0, 0)).await.expect_err("it is too many");
+    assert_eq!(fault_of(&refused).violations()[0].field, "generation.lookahead_tokens");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deterministic_call_of_a_quantised_model_writes_the_same_among_others() {
+    let client = connect(start(vec![model("smollm2-135m-instruct", 6)])).await;
+    let calls: Vec<_> = calls()
+        .into_iter()
+        .take(4)
+        .map(|mut call| {
+            call.generation.get_or_insert_default().deterministic = true;
+            call
+        })
+        .collect();
+    let mut alone = Vec::new();
+    for request in &calls {
+        alone.push(whole(client.clone(), request.clone()).await);
+    }
+    let together = join_all(calls.into_iter().map(|call| whole(client.clone(), call))).await;
+    for (n, (alone, together)) in alone.iter().zip(&together).enumerate() {
+        assert_eq!(alone, together, "call {n}");
+    }
 }
