@@ -10,7 +10,7 @@ use crate::{
     TextError,
     catalogue::LoadedModel,
     embedding::Embedded,
-    engine::{FinishReason, Finished},
+    engine::{BeamSearch, FinishReason, Finished},
     files::SamplingDefaults,
     generation::Options,
     grammar::Format,
@@ -81,6 +81,7 @@ pub(crate) fn options(
 ) -> Result<Options, TextError> {
     let config = config.unwrap_or_default();
     let truncation = truncation(config.truncation());
+    let beams = beams(&config)?;
     let sampling = Sampling {
         temperature: within("temperature", config.temperature, defaults.temperature, 0.0, 2.0)?,
         top_k: config.top_k.map_or(defaults.top_k, |k| k as usize),
@@ -129,6 +130,7 @@ pub(crate) fn options(
         format,
         logprobs: logprobs(config.logprobs, config.top_logprobs)?,
         lookahead: lookahead(config.lookahead_tokens)?,
+        beams,
         deterministic: config.deterministic,
         ignore_eos: config.ignore_eos,
         stop_sequences: stop_sequences(config.stop_sequences)?,
@@ -159,6 +161,33 @@ fn logprobs(wanted: bool, top: Option<u32>) -> Result<Option<usize>, TextError> 
         (true, _) => Ok(Some(top_count)),
         (false, None) => Ok(None),
         (false, Some(_)) => Err(TextError::invalid(field, "needs logprobs")),
+    }
+}
+
+fn beams(config: &proto::GenerationConfig) -> Result<Option<BeamSearch>, TextError> {
+    let count = config.num_beams.map_or(1, |count| count as usize);
+    if !(1..=limits::MAX_BEAMS).contains(&count) {
+        let range = format!("must be from 1 to {}", limits::MAX_BEAMS);
+        return Err(TextError::invalid("generation.num_beams", range));
+    }
+    let length_penalty = within("length_penalty", config.length_penalty, 1.0, -2.0, 2.0)?;
+    if count == 1 {
+        return match config.length_penalty {
+            None => Ok(None),
+            Some(_) => Err(TextError::invalid("generation.length_penalty", "needs num_beams above 1")),
+        };
+    }
+    let meaningless = [
+        ("temperature", config.temperature.is_some_and(|temperature| temperature > 0.0)),
+        ("json_schema, regex or lark_grammar", config.format.is_some()),
+        ("logprobs", config.logprobs),
+        ("lookahead_tokens", config.lookahead_tokens.is_some_and(|tokens| tokens > 0)),
+    ];
+    match meaningless.into_iter().find(|(_, set)| *set) {
+        Some((name, _)) => {
+            Err(TextError::invalid("generation.num_beams", format!("must not be set with {name}")))
+        }
+        None => Ok(Some(BeamSearch { count, length_penalty: length_penalty.into() })),
     }
 }
 

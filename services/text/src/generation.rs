@@ -12,7 +12,7 @@ use crate::{
     TextError,
     config::ModelConfig,
     detokenize::Detokenizer,
-    engine::{Engine, Events, GenerationCall, Transcript},
+    engine::{BeamSearch, Engine, Events, GenerationCall, Transcript},
     files::{GenerationFile, SamplingDefaults, TokenizerFile},
     grammar::{Format, Grammar, Grammars},
     sampling::Sampling,
@@ -55,6 +55,8 @@ pub(crate) struct Options {
     pub logprobs: Option<usize>,
     /// Tokens that may be guessed ahead.
     pub lookahead: usize,
+    /// The answer is searched for.
+    pub beams: Option<BeamSearch>,
     /// The call shares no run with others.
     pub deterministic: bool,
     /// The model's own end tokens do not end the answer.
@@ -219,6 +221,7 @@ impl GenerationModel {
             logprobs: options.logprobs,
             scored: Vec::new(),
             lookahead: options.lookahead,
+            beams: options.beams,
             deterministic: options.deterministic,
             writer: Box::new(writer),
             tenant: caller.tenant,

@@ -96,6 +96,7 @@ impl GenerationModel {
             logprobs: None,
             scored,
             lookahead: 0,
+            beams: None,
             deterministic: false,
             writer: Box::new(Mute),
             tenant: caller.tenant,

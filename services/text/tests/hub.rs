@@ -58,6 +58,7 @@ fn call(case: &Case) -> GenerationCall {
         logprobs: None,
         scored: Vec::new(),
         lookahead: 0,
+        beams: None,
         deterministic: false,
         priority: Priority::Normal,
         writer: Box::new(Spell),

@@ -32,6 +32,8 @@ pub const MAX_STOP_TOKENS: usize = 64;
 pub const MAX_LOGIT_BIAS: usize = 1024;
 /// Most alternatives that are given beside a token.
 pub const MAX_TOP_LOGPROBS: usize = 20;
+/// Most beams of a search.
+pub const MAX_BEAMS: usize = 16;
 /// Most tokens that are guessed ahead.
 pub const MAX_LOOKAHEAD_TOKENS: usize = 16;
 /// Most texts that one call scores.

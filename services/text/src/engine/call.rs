@@ -10,6 +10,7 @@ use atelier_inference::{Priority, lobby::Waiting};
 use tokio::sync::mpsc;
 
 use super::{
+    beams::BeamSearch,
     live::{Progress, ROOM},
     shared::Shared,
 };
@@ -41,6 +42,8 @@ pub struct GenerationCall {
     pub scored: Vec<u32>,
     /// Tokens that may be guessed ahead and checked together, where prompt and answer repeat themselves.
     pub lookahead: usize,
+    /// The answer is searched for; how tokens are drawn does not matter then, nor do `grammar`, `logprobs` and `lookahead`.
+    pub beams: Option<BeamSearch>,
     /// Shares no run with other calls and takes nothing over from them, so that its logits are the same to the last bit
     /// whatever else runs.
     pub deterministic: bool,
@@ -60,6 +63,11 @@ impl GenerationCall {
     /// Tokens at the beginning of the prompt after which nothing is asked of the model.
     pub(super) fn silent_tokens(&self) -> usize {
         self.prompt.len().saturating_sub(self.scored.len().max(1))
+    }
+
+    /// Slots that it takes.
+    pub(super) fn slots(&self) -> usize {
+        self.beams.map_or(1, |beams| beams.count)
     }
 
     /// Tokens at the beginning of the prompt whose rows may come from another call. What is left is not a single token: it

@@ -1,13 +1,15 @@
 //! A call that holds a slot, and what is left of it when it gives up the slot to a more urgent one.
 
 use std::{
+    iter,
     ops::Range,
     time::{Duration, Instant},
 };
 
-use atelier_inference::{Logits, Priority};
+use atelier_inference::{Logits, Priority, Row};
 
 use super::{
+    beams::{Beams, Searched},
     call::{Admitted, Event, FinishReason, Finished, GenerationCall, Timings},
     lookahead,
     metrics::Meters,
@@ -29,8 +31,13 @@ pub(super) struct Live {
     progress: Box<Progress>,
     /// Tokens in the slot's KV rows.
     position: usize,
+    /// The slots of a search's other beams. All of its slots hold as many tokens.
+    pub(super) branches: Vec<usize>,
+    /// Rows that a search wants copied before its next step, from one of its places to another: its own slot is the first,
+    /// its branches follow.
+    pub(super) copies: Vec<(usize, usize)>,
     /// Tokens that it takes in during the next step: a piece of the prompt, or a token of the answer and guesses at those
-    /// that follow.
+    /// that follow; of a search the next token of each beam.
     input: Vec<u32>,
     /// Guesses to make next time, if any are.
     guesses: usize,
@@ -57,6 +64,8 @@ pub(super) struct Seat {
 /// goes on as if nothing had happened.
 pub(super) struct Progress {
     sampler: Sampler,
+    /// The search for an answer.
+    beams: Option<Beams>,
     /// Tokens written.
     answer: Vec<u32>,
     /// How likely they were, if that is asked for, or the tokens that are scored.
@@ -88,8 +97,10 @@ impl Live {
         let progress = admitted.progress.take();
         let call = &admitted.call;
         let mut progress = progress.unwrap_or_else(|| {
+            let sampler = Sampler::new(call.sampling.clone(), &call.prompt);
             Box::new(Progress {
-                sampler: Sampler::new(call.sampling.clone(), &call.prompt),
+                beams: call.beams.map(|search| Beams::new(search, sampler.clone())),
+                sampler,
                 answer: Vec::new(),
                 logprobs: Vec::new(),
                 cached,
@@ -106,6 +117,8 @@ impl Live {
         Self {
             progress,
             position: cached,
+            branches: Vec::new(),
+            copies: Vec::new(),
             input: Vec::new(),
             guesses: FIRST_GUESSES,
             limit,
@@ -116,9 +129,10 @@ impl Live {
         }
     }
 
-    /// Gives up the slot; the call can wait for another one.
+    /// Gives up the slot; the call can wait for another one. A search, of which nothing is told yet, begins again.
     pub(super) fn park(self) -> Admitted {
-        Admitted { progress: Some(self.progress), ..self.admitted }
+        let progress = self.progress.beams.is_none().then_some(self.progress);
+        Admitted { progress, ..self.admitted }
     }
 
     pub(super) fn position(&self) -> usize {
@@ -150,7 +164,11 @@ impl Live {
     /// written, token by token, also after the call has lost its slot.
     pub(super) fn lay_out_answer(&mut self, pays: bool) {
         self.input.clear();
-        let Progress { answer, .. } = &*self.progress;
+        let Progress { answer, beams, .. } = &*self.progress;
+        if let Some(beams) = beams {
+            self.input.extend(beams.input());
+            return;
+        }
         let call = &self.admitted.call;
         let at = self.position - call.prompt.len();
         self.input.push(answer[at]);
@@ -163,9 +181,19 @@ impl Live {
         }
     }
 
-    /// What the slot takes in during the step.
-    pub(super) fn input(&self) -> &[u32] {
-        &self.input
+    /// How many tokens its slots take in during the step.
+    pub(super) fn width(&self) -> usize {
+        self.input.len()
+    }
+
+    /// Its rows of the step; it has this slot and its branches.
+    pub(super) fn rows(&self, slot: usize) -> impl Iterator<Item = Row<'_>> {
+        let is_search = self.progress.beams.is_some() && !self.is_prefilling();
+        let size = if is_search { 1 } else { self.input.len().max(1) };
+        let slots = iter::once(slot).chain(self.branches.iter().copied());
+        let logits = if is_search { 1 } else { self.logits() };
+        let row = move |(tokens, slot)| Row { slot, tokens, position: self.position, logits };
+        self.input.chunks(size).zip(slots).map(row)
     }
 
     /// After how many of those tokens, the last ones, the model is asked what follows: after those of a prompt that tokens to
@@ -173,7 +201,9 @@ impl Live {
     pub(super) fn logits(&self) -> usize {
         let call = &self.admitted.call;
         let end = self.position + self.input.len();
-        if call.scored.is_empty() {
+        if self.progress.beams.is_some() && !self.is_prefilling() {
+            self.input.len()
+        } else if call.scored.is_empty() {
             (end + 1).saturating_sub(call.prompt.len() + self.progress.answer.len())
         } else {
             end.saturating_sub(call.silent_tokens()).min(self.input.len())
@@ -182,7 +212,8 @@ impl Live {
 
     /// The slot has taken in its input.
     pub(super) fn advance(&mut self) {
-        self.position += self.input.len();
+        let is_search = self.progress.beams.is_some() && !self.is_prefilling();
+        self.position += if is_search { 1 } else { self.input.len() };
     }
 
     /// Takes what the model said: writes tokens or scores those that stand there.
@@ -195,6 +226,9 @@ impl Live {
     ) -> Outcome {
         if !self.admitted.call.scored.is_empty() {
             return self.score(rows.map(|row| logits.row(row)));
+        }
+        if self.progress.beams.is_some() {
+            return self.search(logits, rows, meters);
         }
         let guesses = rows.len() - 1;
         let first = self.input.len() - guesses;
@@ -262,6 +296,37 @@ impl Live {
             Ok(token) => token,
             Err(error) => return Outcome::Fails(error),
         };
+        self.clock(meters);
+        let (text, end) = self.take(token);
+        self.tell(text);
+        end.map_or(Outcome::Continues, Outcome::Ends)
+    }
+
+    /// Takes a search a step on. What it finds is told at once.
+    fn search(&mut self, logits: &mut Logits, rows: Range<usize>, meters: &Meters) -> Outcome {
+        let Some(beams) = &mut self.progress.beams else { return Outcome::Continues };
+        match beams.step(logits.rows_mut(rows), &self.admitted.call.stop_tokens, self.limit) {
+            Err(error) => Outcome::Fails(error),
+            Ok(Searched::GoesOn(copies)) => {
+                self.copies = copies;
+                Outcome::Continues
+            }
+            Ok(Searched::Found(tokens)) => {
+                self.clock(meters);
+                let mut text = String::new();
+                let end = tokens.into_iter().find_map(|token| {
+                    let (more, end) = self.take(token);
+                    text += &more;
+                    end
+                });
+                self.tell(text);
+                end.map_or(Outcome::Continues, Outcome::Ends)
+            }
+        }
+    }
+
+    /// A token is written now.
+    fn clock(&mut self, meters: &Meters) {
         let progress = &mut *self.progress;
         let now = Instant::now();
         if progress.first_token.is_none() {
@@ -271,39 +336,39 @@ impl Live {
             meters.further_token(now.saturating_duration_since(progress.last_token));
         }
         progress.last_token = now;
-        progress.answer.push(token);
+    }
+
+    /// Adds a token to the answer. Gives the text that may leave, and why the answer ends if it does.
+    fn take(&mut self, token: u32) -> (String, Option<FinishReason>) {
+        let answer = &mut self.progress.answer;
+        answer.push(token);
+        let at_limit = answer.len() >= self.limit;
         let call = &mut self.admitted.call;
-        if call.stop_tokens.contains(&token) {
-            let passed = call.writer.finish();
-            return Outcome::Ends(self.tell(passed).unwrap_or(FinishReason::StopToken));
-        }
-        let mut passed = call.writer.push(token);
-        let at_limit = self.progress.answer.len() >= self.limit;
-        let is_complete = call.grammar.as_ref().is_some_and(Grammar::is_complete);
+        let is_stop = call.stop_tokens.contains(&token);
+        let mut passed = if is_stop { Passed::default() } else { call.writer.push(token) };
+        let is_complete = is_stop || call.grammar.as_ref().is_some_and(Grammar::is_complete);
         if (at_limit || is_complete) && passed.stopped.is_none() {
             let rest = call.writer.finish();
             passed = Passed { text: passed.text + &rest.text, stopped: rest.stopped };
         }
-        match self.tell(passed) {
-            Some(reason) => Outcome::Ends(reason),
-            None if is_complete => Outcome::Ends(FinishReason::StopToken),
-            None if at_limit => Outcome::Ends(FinishReason::Length),
-            None => Outcome::Continues,
-        }
+        let end = match passed.stopped {
+            Some(sequence) => Some(FinishReason::StopSequence(sequence)),
+            None if is_complete => Some(FinishReason::StopToken),
+            None => at_limit.then_some(FinishReason::Length),
+        };
+        (passed.text, end)
     }
 
     fn written(&self) -> usize {
         self.progress.answer.len()
     }
 
-    /// Sends text; gives the reason if it ended at a stop sequence.
-    fn tell(&self, passed: Passed) -> Option<FinishReason> {
-        if !passed.text.is_empty() {
-            let delta = Event::Delta { text: passed.text, completion_tokens: self.written() };
+    fn tell(&self, text: String) {
+        if !text.is_empty() {
+            let delta = Event::Delta { text, completion_tokens: self.written() };
             // There was room before the step and only this row fills it; a closed channel has nobody to tell.
             let _ = self.admitted.events.try_send(Ok(delta));
         }
-        passed.stopped.map(FinishReason::StopSequence)
     }
 
     /// How long the call has held its slot.

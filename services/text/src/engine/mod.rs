@@ -18,6 +18,7 @@
 //! Back-pressure: a caller that does not read its events makes its own call sit out steps and no other. A caller that
 //! drops its events gives up the call; a step that nobody waits for any more is stopped midway.
 
+mod beams;
 mod call;
 mod live;
 mod lookahead;
@@ -40,6 +41,7 @@ use atelier_inference::Decoder;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
+pub use self::beams::BeamSearch;
 pub use self::call::{Event, Events, FinishReason, Finished, GenerationCall, Timings, Transcript, Writer};
 pub use self::prefix::PrefixCacheConfig;
 use self::{
@@ -93,6 +95,7 @@ struct Handle {
     next_id: AtomicU64,
     event_buffer: usize,
     context_length: usize,
+    slots: usize,
     ended: watch::Receiver<()>,
 }
 
@@ -130,7 +133,14 @@ impl Engine {
             })
             .map_err(TextError::Thread)?;
         let event_buffer = config.event_buffer.max(ROOM);
-        Ok(Self(Arc::new(Handle { shared, next_id: AtomicU64::new(0), event_buffer, context_length, ended })))
+        Ok(Self(Arc::new(Handle {
+            shared,
+            next_id: AtomicU64::new(0),
+            event_buffer,
+            context_length,
+            slots: calls,
+            ended,
+        })))
     }
 
     /// Most tokens of prompt and answer together.
@@ -139,11 +149,21 @@ impl Engine {
         self.0.context_length
     }
 
+    /// Slots of calls: how many can run side by side, and how many beams a search can have.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        self.0.slots
+    }
+
     /// Queues a call. It runs until its end or until the events are dropped.
     ///
     /// # Errors
-    /// The queue is full or the engine is closed.
+    /// The queue is full, the engine is closed, or the call needs more slots than there are.
     pub fn submit(&self, call: GenerationCall) -> Result<Events, TextError> {
+        if call.slots() > self.0.slots {
+            let most = format!("must be at most {}, the slots of the model", self.0.slots);
+            return Err(TextError::invalid("generation.num_beams", most));
+        }
         let id = self.0.next_id.fetch_add(1, Ordering::Relaxed);
         let (events, receiver) = mpsc::channel(self.0.event_buffer);
         self.0.shared.submit(Admitted { id, call, events, progress: None })?;

@@ -143,6 +143,11 @@ impl PrefixCache {
         self.touch(slot);
     }
 
+    /// A slot is used for rows that are no prompt's. Gives the copy to make first.
+    pub(super) fn lend(&mut self, slot: usize) -> Option<RowCopy> {
+        if self.is_off() { None } else { self.rescue(slot) }
+    }
+
     /// A slot's rows are not to be trusted.
     pub(super) fn forget(&mut self, slot: usize) {
         self.slots[slot] = None;

@@ -2,6 +2,7 @@
 
 use std::{
     cmp::Reverse,
+    iter,
     ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
@@ -24,6 +25,8 @@ pub(super) struct Scheduler {
     pace: Pace,
     /// The call in each of the decoder's slots that calls have.
     slots: Vec<Option<Live>>,
+    /// Of each slot without a call of its own, the slot of the call whose branch it is.
+    branch_of: Vec<Option<usize>>,
     cache: PrefixCache,
     /// Copies that `arrange` makes, in order.
     copies: Vec<RowCopy>,
@@ -60,6 +63,7 @@ impl Scheduler {
             decoder,
             pace,
             slots: (0..cache.calls()).map(|_| None).collect(),
+            branch_of: vec![None; cache.calls()],
             cache,
             copies: Vec::new(),
             plan: Vec::new(),
@@ -70,13 +74,23 @@ impl Scheduler {
         }
     }
 
-    fn free_slot(&self) -> Option<usize> {
-        self.slots.iter().position(Option::is_none)
+    fn is_free(&self, slot: usize) -> bool {
+        self.slots[slot].is_none() && self.branch_of[slot].is_none()
     }
 
-    /// A slot is free, or a less urgent call would give up its own to this one.
+    fn free_slot(&self) -> Option<usize> {
+        self.free_slots().next()
+    }
+
+    /// Free slots, the lowest first.
+    fn free_slots(&self) -> impl Iterator<Item = usize> {
+        (0..self.slots.len()).filter(|&slot| self.is_free(slot))
+    }
+
+    /// Slots are free, or a less urgent call would give up its own to this one. A search waits until its slots are free.
     pub(super) fn has_room_for(&self, call: &Admitted, priority: Priority) -> bool {
-        self.free_slot().is_some() || self.weakest(call, priority).is_some()
+        let slots = call.call.slots();
+        self.free_slots().take(slots).count() == slots || slots == 1 && self.weakest(call, priority).is_some()
     }
 
     /// The slot of the call that yields to this one: the least urgent, and of those the one that got its slot last. A call
@@ -98,14 +112,21 @@ impl Scheduler {
             return None;
         }
         let slot = self.weakest(&next.item, next.priority)?;
-        let live = self.slots[slot].take()?;
+        let live = self.vacate(slot)?;
         self.cache.leave(slot);
         let waited = live.seat.waited;
         Some((live.park(), waited))
     }
 
+    /// Takes a call out of its slots.
+    fn vacate(&mut self, slot: usize) -> Option<Live> {
+        let live = self.slots[slot].take()?;
+        live.branches.iter().for_each(|&branch| self.branch_of[branch] = None);
+        Some(live)
+    }
+
     pub(super) fn slots_in_use(&self) -> usize {
-        self.live().count()
+        self.slots.len() - self.free_slots().count()
     }
 
     pub(super) fn average_hold(&self) -> Duration {
@@ -116,12 +137,15 @@ impl Scheduler {
         self.slots.iter().flatten()
     }
 
-    /// Gives a call the lowest free slot, and what is there of its prompt. Without a free slot the call fails, which
+    /// Gives a call the lowest free slots, and what is there of its prompt. Without a free slot the call fails, which
     /// `make_room_for` prevents. `arrange` must follow before the next step.
     pub(super) fn admit(&mut self, next: Next<Admitted>, meters: &Meters) {
         let Next { item: call, priority, waited } = next;
         let now = Instant::now();
-        let Some(free) = self.free_slot() else {
+        let free: Vec<usize> = self.free_slots().take(call.call.slots()).collect();
+        let Some((&free, branches)) =
+            free.split_first().filter(|(_, others)| others.len() + 1 == call.call.slots())
+        else {
             call.fail(TextError::TaskLost("the scheduler"));
             return;
         };
@@ -134,15 +158,23 @@ impl Scheduler {
         }
         self.clock += 1;
         let seat = Seat { priority, waited, since: self.clock };
-        self.slots[free] = Some(Live::new(call, cached, self.decoder.context_length(), seat, now));
+        let mut live = Live::new(call, cached, self.decoder.context_length(), seat, now);
+        for &branch in branches {
+            self.branch_of[branch] = Some(free);
+            self.copies.extend(self.cache.lend(branch));
+        }
+        live.branches = branches.to_vec();
+        self.slots[free] = Some(live);
     }
 
     /// Frees the slots of calls whose callers have gone or whose deadline has passed.
     pub(super) fn reap(&mut self, now: Instant) {
-        for (n, slot) in self.slots.iter_mut().enumerate() {
-            let ends = |live: &mut Live| live.admitted.has_left() || live.admitted.is_late(now);
-            if let Some(live) = slot.take_if(ends) {
-                self.cache.leave(n);
+        for slot in 0..self.slots.len() {
+            let ends = |live: &Live| live.admitted.has_left() || live.admitted.is_late(now);
+            if self.slots[slot].as_ref().is_some_and(ends)
+                && let Some(live) = self.vacate(slot)
+            {
+                self.cache.leave(slot);
                 live.fail(TextError::DeadlineExceeded);
             }
         }
@@ -156,17 +188,30 @@ impl Scheduler {
     /// Brings rows to where calls expect them, and moves calls from the highest slots into holes, so that the calls fill
     /// the first slots: the decoder runs a step over a prefix of its slots, and a hole in it would cost as much as a call.
     pub(super) fn arrange(&mut self) {
-        while let Some(hole) = self.slots.iter().position(Option::is_none)
-            && let Some(last) = self.slots.iter().rposition(Option::is_some)
-            && hole < last
+        while let Some(hole) = self.free_slot()
+            && let Some(last) = (hole..self.slots.len()).rfind(|&slot| !self.is_free(slot))
         {
-            let tokens = self.slots[last].as_ref().map_or(0, Live::position);
-            self.copies.extend(self.cache.shift(last, hole, tokens));
-            self.slots.swap(hole, last);
+            self.shift(last, hole);
         }
         for RowCopy { from, to, tokens } in self.copies.drain(..) {
             self.decoder.copy(from, to, tokens);
         }
+    }
+
+    /// Moves a call, or a branch of one, to a free slot.
+    fn shift(&mut self, from: usize, to: usize) {
+        let owner = self.branch_of[from].unwrap_or(from);
+        let tokens = self.slots[owner].as_ref().map_or(0, Live::position);
+        self.copies.extend(self.cache.shift(from, to, tokens));
+        if let Some(live) = &mut self.slots[owner] {
+            if owner == from {
+                live.branches.iter().for_each(|&branch| self.branch_of[branch] = Some(to));
+            } else {
+                live.branches.iter_mut().filter(|branch| **branch == from).for_each(|branch| *branch = to);
+            }
+        }
+        self.slots.swap(from, to);
+        self.branch_of.swap(from, to);
     }
 
     /// Chooses the rows of the next step: every call that decodes and whose caller keeps up, and as much prompt as the
@@ -232,7 +277,7 @@ impl Scheduler {
         for part in plan.chunk_by(|one, other| one.part == other.part && one.part != Part::Alone) {
             let started = Instant::now();
             let rows = part.iter().filter_map(|planned| self.slots[planned.slot].as_ref());
-            let prompt: usize = rows.filter(|live| live.is_prefilling()).map(|live| live.input().len()).sum();
+            let prompt: usize = rows.filter(|live| live.is_prefilling()).map(Live::width).sum();
             self.run_part(part, control, meters);
             let time = started.elapsed();
             match prompt {
@@ -262,7 +307,7 @@ impl Scheduler {
             Err(error) => {
                 tracing::error!(model = &*self.model, rows = part.len(), %error, "a step failed");
                 for planned in part {
-                    if let Some(live) = self.slots[planned.slot].take() {
+                    if let Some(live) = self.vacate(planned.slot) {
                         self.cache.forget(planned.slot);
                         live.fail(error.clone().into());
                     }
@@ -272,12 +317,8 @@ impl Scheduler {
     }
 
     fn run(&mut self, part: &[Planned], control: &RunControl) -> Result<Logits, InferenceError> {
-        let row = |planned: &Planned| {
-            let live = self.slots[planned.slot].as_ref()?;
-            let (position, logits) = (live.position(), live.logits());
-            Some(Row { slot: planned.slot, tokens: live.input(), position, logits })
-        };
-        let rows: Vec<Row<'_>> = part.iter().filter_map(row).collect();
+        let rows = part.iter().filter_map(|planned| Some((planned.slot, self.slots[planned.slot].as_ref()?)));
+        let rows: Vec<Row<'_>> = rows.flat_map(|(slot, live)| live.rows(slot)).collect();
         let decoder = &mut self.decoder;
         let logits = catch_unwind(AssertUnwindSafe(|| decoder.step(&rows, control)))
             .unwrap_or_else(|_| Err(InferenceError::Panicked("a decoder step".into())))?;
@@ -291,8 +332,7 @@ impl Scheduler {
 
     /// What a step brought to a call.
     fn settle(&mut self, at: usize, logits: &mut Logits, rows: Range<usize>, meters: &Meters) {
-        let slot = &mut self.slots[at];
-        let Some(live) = slot else { return };
+        let Some(live) = &mut self.slots[at] else { return };
         live.advance();
         self.cache.grow(at, live.position());
         if rows.is_empty() {
@@ -300,10 +340,14 @@ impl Scheduler {
         }
         let outcome = live.hear(logits, rows, &mut self.scratch, meters);
         if matches!(outcome, Outcome::Continues) {
+            let slots: Vec<usize> = iter::once(at).chain(live.branches.iter().copied()).collect();
+            let tokens = live.position();
+            let copies = live.copies.drain(..);
+            self.copies.extend(copies.map(|(from, to)| RowCopy { from: slots[from], to: slots[to], tokens }));
             return;
         }
         self.average_hold = (self.average_hold * 7 + live.held()) / 8;
-        let Some(live) = slot.take() else { return };
+        let Some(live) = self.vacate(at) else { return };
         match outcome {
             Outcome::Ends(reason) => {
                 self.cache.leave(at);
@@ -319,8 +363,10 @@ impl Scheduler {
 
     /// Ends all calls.
     pub(super) fn end_all(&mut self, error: impl Fn() -> TextError) {
-        for live in self.slots.iter_mut().filter_map(Option::take) {
-            live.fail(error());
+        for slot in 0..self.slots.len() {
+            if let Some(live) = self.vacate(slot) {
+                live.fail(error());
+            }
         }
     }
 }

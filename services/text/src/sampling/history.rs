@@ -8,7 +8,7 @@ use super::{Sampling, ban};
 const BOUND: f32 = 1e30;
 
 /// Tokens of the prompt and counts of the tokens written. Kept only as far as something asks for them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct History {
     written: usize,
     /// Prompt and answer, where n-grams may not be repeated.

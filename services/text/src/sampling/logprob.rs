@@ -43,9 +43,16 @@ fn log_total(logits: &[f32]) -> Option<f64> {
     Some(f64::from(max) + total.ln())
 }
 
+/// Makes log-probabilities of logits. `None` if there is no finite one.
+pub(crate) fn log_softmax(logits: &mut [f32]) -> Option<()> {
+    let log_total = log_total(logits)?;
+    logits.iter_mut().for_each(|logit| *logit = (f64::from(*logit) - log_total) as f32);
+    Some(())
+}
+
 /// The tokens with the largest logits, largest first, without those that are impossible. One pass: hardly any token is among
 /// the few that are asked for.
-fn likeliest(logits: &[f32], count: usize) -> Vec<(u32, f32)> {
+pub(crate) fn likeliest(logits: &[f32], count: usize) -> Vec<(u32, f32)> {
     let mut best: Vec<(u32, f32)> = Vec::with_capacity(count + 1);
     let mut least = if count == 0 { f32::INFINITY } else { f32::NEG_INFINITY };
     for (token, &logit) in (0..).zip(logits) {

@@ -16,6 +16,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use self::history::History;
+pub(crate) use self::logprob::{likeliest, log_softmax};
 pub use self::{logprob::TokenLogprob, warp::Scratch};
 
 /// How tokens are chosen. The ranges are checked where requests are converted.
@@ -72,7 +73,7 @@ impl Default for Sampling {
 }
 
 /// The choice of one call's tokens.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Sampler {
     params: Sampling,
     history: History,
@@ -102,7 +103,13 @@ impl Sampler {
         Some(token)
     }
 
-    fn adjust(&self, logits: &mut [f32]) {
+    /// Remembers a token that was chosen elsewhere.
+    pub(crate) fn took(&mut self, token: u32) {
+        self.history.wrote(token);
+    }
+
+    /// Applies biases, penalties and what may not come next.
+    pub(crate) fn adjust(&self, logits: &mut [f32]) {
         for &(token, bias) in &self.params.logit_bias {
             if let Some(logit) = logits.get_mut(token as usize) {
                 *logit += bias;

@@ -4,8 +4,8 @@ use std::{net::SocketAddr, sync::OnceLock};
 
 use crate::common::{Client, connect, greedy, model, start, user};
 use atelier_proto::text::v1::{self as proto, stream_chat_response::Event};
-use futures::future::join_all;
 use atelier_rpc::fault_of;
+use futures::future::join_all;
 use tonic::Request;
 
 /// A service of the f32 model, with fewer slots than calls: slots are reused and calls are moved between them.

@@ -27,6 +27,12 @@ pub(crate) struct Sampling {
     /// Tokens to guess ahead where the text repeats itself, 0 to 16
     #[arg(long, value_name = "N")]
     lookahead: Option<u32>,
+    /// Search for the likeliest answer with so many beams, up to 16
+    #[arg(long, value_name = "N")]
+    num_beams: Option<u32>,
+    /// Favour long answers of the search, or short ones where negative; -2 to 2
+    #[arg(long, value_name = "X", allow_negative_numbers = true, requires = "num_beams")]
+    length_penalty: Option<f32>,
     /// Randomness, 0 to 2; 0 always takes the likeliest token
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     temperature: Option<f32>,
@@ -93,6 +99,8 @@ impl Sampling {
             ignore_eos: self.ignore_eos,
             deterministic: self.deterministic,
             lookahead_tokens: self.lookahead,
+            num_beams: self.num_beams,
+            length_penalty: self.length_penalty,
             temperature: self.temperature,
             top_k: self.top_k,
             top_p: self.top_p,
@@ -198,7 +206,7 @@ mod tests {
         let line = "sampling --temperature 0 --top-p 0.9 --presence-penalty -1.5 --seed 18446744073709551615 \
                     --stop a --stop b --stop-token 2 --logit-bias 7=-100 --priority low --max-tokens 5 \
                     --min-tokens 2 --logprobs 3 --ignore-eos --typical-p 0.8 --no-repeat-ngram-size 3 --regex a+ --truncate middle \
-                    --deterministic --lookahead 4";
+                    --deterministic --lookahead 4 --num-beams 3 --length-penalty -0.5";
         let config = try_parse(line).expect("a good line");
         assert_eq!(
             config,
@@ -217,6 +225,8 @@ mod tests {
                 ignore_eos: true,
                 deterministic: true,
                 lookahead_tokens: Some(4),
+                num_beams: Some(3),
+                length_penalty: Some(-0.5),
                 typical_p: Some(0.8),
                 no_repeat_ngram_size: Some(3),
                 priority: Priority::Low.into(),

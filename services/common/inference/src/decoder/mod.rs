@@ -11,6 +11,8 @@ mod plan;
 pub use onnx::OnnxDecoder;
 pub use open::{DecoderConfig, load_decoder};
 
+use std::ops::Range;
+
 use crate::{InferenceError, RunControl};
 
 /// Tokens that one slot takes in during a step: one while decoding, several while prefilling.
@@ -112,6 +114,14 @@ impl Logits {
     /// The logits of one row, to be changed; panics where there is none.
     pub fn row_mut(&mut self, row: usize) -> &mut [f32] {
         &mut self.values[self.order[row] * self.vocabulary_size..][..self.vocabulary_size]
+    }
+
+    /// Some rows in order, to be changed; panics where there are none.
+    pub fn rows_mut(&mut self, rows: Range<usize>) -> impl Iterator<Item = &mut [f32]> {
+        let places: Vec<usize> = self.order[rows].to_vec();
+        let mut all: Vec<Option<&mut [f32]>> =
+            self.values.chunks_mut(self.vocabulary_size.max(1)).map(Some).collect();
+        places.into_iter().filter_map(move |place| all[place].take())
     }
 
     /// All rows in order.

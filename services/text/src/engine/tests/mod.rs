@@ -222,6 +222,7 @@ fn call(prompt: Vec<u32>, seed: u64, max_tokens: usize) -> GenerationCall {
         logprobs: None,
         scored: Vec::new(),
         lookahead: 0,
+        beams: None,
         deterministic: false,
         writer: Box::new(Spell),
         tenant: TenantId::default_tenant(),
