@@ -139,6 +139,12 @@ impl Live {
         self.position
     }
 
+    /// Tokens that each of its branches holds: none before the search has begun.
+    pub(super) fn branch_position(&self) -> usize {
+        let has_begun = self.progress.beams.as_ref().is_some_and(|beams| beams.places() > 1);
+        if has_begun { self.position } else { 0 }
+    }
+
     pub(super) fn is_prefilling(&self) -> bool {
         self.position < self.admitted.call.prompt.len()
     }

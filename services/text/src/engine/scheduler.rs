@@ -201,7 +201,8 @@ impl Scheduler {
     /// Moves a call, or a branch of one, to a free slot.
     fn shift(&mut self, from: usize, to: usize) {
         let owner = self.branch_of[from].unwrap_or(from);
-        let tokens = self.slots[owner].as_ref().map_or(0, Live::position);
+        let position = if owner == from { Live::position } else { Live::branch_position };
+        let tokens = self.slots[owner].as_ref().map_or(0, position);
         self.copies.extend(self.cache.shift(from, to, tokens));
         if let Some(live) = &mut self.slots[owner] {
             if owner == from {

@@ -16,7 +16,10 @@ use std::{
 use atelier_core::TenantId;
 use atelier_inference::{InferenceError, Logits, Priority, Row, RunControl};
 
-use super::*;
+use super::{
+    beams::{Beams, Searched},
+    *,
+};
 use crate::{
     sampling::{Sampler, Sampling, Scratch},
     stop::Passed,
@@ -210,6 +213,32 @@ fn alone(
     }
     let written = kv.len() - prompt.len();
     (text, written)
+}
+
+/// What a search finds that has the decoder to itself, and how many tokens.
+fn searched(
+    rows: Rows,
+    prompt: &[u32],
+    sampling: &Sampling,
+    search: BeamSearch,
+    limit: usize,
+) -> (String, usize) {
+    let mut beams = Beams::new(search, Sampler::new(sampling.clone(), prompt));
+    let mut kv = vec![rows.of_prompt(prompt); search.count];
+    loop {
+        let said = kv.iter().take(beams.places()).map(|kv| rows.logits(kv).collect());
+        let mut said: Vec<Vec<f32>> = said.collect();
+        match beams.step(said.iter_mut().map(Vec::as_mut_slice), &[END], limit).expect("logits are sound") {
+            Searched::Found(tokens) => {
+                let spelled = tokens.iter().filter(|&&token| token != END).map(|token| format!("{token} "));
+                return (spelled.collect(), tokens.len());
+            }
+            Searched::GoesOn(copies) => {
+                copies.into_iter().for_each(|(from, to)| kv[to] = kv[from].clone());
+                kv.iter_mut().zip(beams.input()).for_each(|(kv, token)| kv.extend(rows.taken_in(&[token])));
+            }
+        }
+    }
 }
 
 fn call(prompt: Vec<u32>, seed: u64, max_tokens: usize) -> GenerationCall {

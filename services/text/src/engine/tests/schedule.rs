@@ -7,7 +7,7 @@ use crate::engine::call::Admitted;
 
 #[derive(Clone, Debug)]
 enum Act {
-    Submit { tenant: u8, priority: Priority, prompt: Prompt, max_tokens: usize, reads: bool },
+    Submit { tenant: u8, priority: Priority, prompt: Prompt, max_tokens: usize, reads: bool, beams: usize },
     Leave(prop::sample::Index),
     Read(prop::sample::Index, usize),
     Turn,
@@ -19,13 +19,15 @@ type Prompt = (usize, usize);
 fn acts() -> impl Strategy<Value = Vec<Act>> {
     let prompt = prop_oneof![(Just(0), 1_usize..60), (1_usize..40, 0_usize..20)];
     let priority = prop::sample::select(vec![Priority::Low, Priority::Normal, Priority::High]);
-    let submit = (0_u8..3, priority, prompt, 1_usize..20, any::<bool>()).prop_map(
-        |(tenant, priority, prompt, max_tokens, reads)| Act::Submit {
+    let beams = prop_oneof![3 => Just(1), 1 => 2_usize..5];
+    let submit = (0_u8..3, priority, prompt, 1_usize..20, any::<bool>(), beams).prop_map(
+        |(tenant, priority, prompt, max_tokens, reads, beams)| Act::Submit {
             tenant,
             priority,
             prompt,
             max_tokens,
             reads,
+            beams,
         },
     );
     let act = prop_oneof![
@@ -72,6 +74,8 @@ struct Bench {
     context_length: usize,
     rows: Rows,
     unit: usize,
+    /// Beams of the next calls.
+    beams: usize,
     /// What a test wants of all calls.
     adjust: Box<dyn Fn(&mut GenerationCall)>,
 }
@@ -86,7 +90,16 @@ impl Bench {
         let config = PrefixCacheConfig { slots: behaviour.keep, ..PrefixCacheConfig::default() };
         let cache = PrefixCache::new(&config, behaviour.slots, unit);
         let scheduler = Scheduler::new(FakeDecoder::new(behaviour), pace, cache, "fake".into());
-        Self { scheduler, shared, callers: Vec::new(), context_length, rows, unit, adjust: Box::new(|_| {}) }
+        Self {
+            scheduler,
+            shared,
+            callers: Vec::new(),
+            context_length,
+            rows,
+            unit,
+            beams: 1,
+            adjust: Box::new(|_| {}),
+        }
     }
 
     /// Submits a call of normal priority.
@@ -111,7 +124,15 @@ impl Bench {
         call.tenant = TenantId::new(&format!("t{tenant}")).expect("the name is valid");
         call.priority = priority;
         (self.adjust)(&mut call);
-        let expected = alone(self.rows, &call.prompt, &call.sampling, max_tokens, self.context_length);
+        let search = BeamSearch { count: self.beams, length_penalty: 1.0 };
+        call.beams = (self.beams > 1).then_some(search);
+        let expected = match call.beams {
+            Some(search) => {
+                let limit = max_tokens.min(self.context_length - call.prompt.len());
+                searched(self.rows, &call.prompt, &call.sampling, search, limit)
+            }
+            None => alone(self.rows, &call.prompt, &call.sampling, max_tokens, self.context_length),
+        };
         let (events, receiver) = mpsc::channel(4);
         let taken = self.shared.submit(Admitted { id, call, events, progress: None });
         match taken {
@@ -166,7 +187,9 @@ proptest! {
         let mut left = Vec::new();
         for act in acts {
             match act {
-                Act::Submit { tenant, priority, prompt, max_tokens, reads } => {
+                Act::Submit { tenant, priority, prompt, max_tokens, reads, beams } => {
+                    // Rows of a search share their run.
+                    bench.beams = if rows == Rows::Run { 1 } else { beams.min(slots) };
                     let waiting = bench.shared.lock().queue.len();
                     let taken = bench.submit_at(priority, tenant, prompt, max_tokens, reads);
                     prop_assert!(taken || waiting == 4);
