@@ -16,7 +16,7 @@ use atelier_inference::{
     load_decoder,
 };
 use atelier_text::{
-    engine::{Engine, EngineConfig, Event, Events, Finished, GenerationCall, Writer},
+    engine::{BeamSearch, Engine, EngineConfig, Event, Events, Finished, GenerationCall, Writer},
     sampling::Sampling,
     stop::Passed,
 };
@@ -202,4 +202,46 @@ fn calls_write_the_references_tokens_under_any_schedule() {
         outcome.unwrap_or_else(|error| panic!("{model}: {error}"));
         executor.block_on(engine.close());
     }
+}
+
+/// A case of `beams.json`.
+#[derive(Deserialize)]
+struct Found {
+    beams: usize,
+    length_penalty: f64,
+    max_tokens: usize,
+    #[serde(flatten)]
+    case: Case,
+}
+
+/// The end token of the tiny models.
+const END: u32 = 258;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn searches_find_what_the_reference_finds_side_by_side() {
+    let golden = fs::read_to_string(hub().join("beams.json")).expect("it is there");
+    let cases: Vec<Found> = serde_json::from_str(&golden).expect("it parses");
+    let folder = ModelFolder::open(&hub().join("llama")).expect("the folder is whole");
+    let config = DecoderConfig { slots: 12, context_length: 128 };
+    let decoder = load_decoder(&runtime(), &folder, &config, &SessionConfig::default()).expect("it loads");
+    let engine = Engine::start("llama", &EngineConfig::default(), decoder).expect("a thread starts");
+    assert_eq!(engine.slots(), 8);
+    let running = cases.iter().map(|found| {
+        let search = BeamSearch { count: found.beams, length_penalty: found.length_penalty };
+        engine.submit(GenerationCall {
+            beams: Some(search),
+            max_tokens: found.max_tokens,
+            stop_tokens: vec![END],
+            ..call(&found.case)
+        })
+    });
+    let running: Vec<_> = running.collect::<Result<_, _>>().expect("the queue has room");
+    for (at, (found, events)) in cases.iter().zip(running).enumerate() {
+        let mut expected = found.case.tokens.clone();
+        expected.retain(|&token| token != END);
+        assert_eq!(hear(events, None).await, expected, "case {at}");
+    }
+    let too_many = BeamSearch { count: 9, length_penalty: 1.0 };
+    let refused = engine.submit(GenerationCall { beams: Some(too_many), ..call(&cases[0].case) });
+    assert!(refused.is_err_and(|error| error.to_string().contains("at most 8")));
 }
