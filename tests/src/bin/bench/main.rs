@@ -3,6 +3,7 @@
 mod classify;
 mod decode;
 mod follow;
+mod latency;
 mod look;
 mod paint;
 mod relay;
@@ -28,11 +29,11 @@ struct Arguments {
     /// Just one part.
     #[arg(long)]
     only: Option<Part>,
-    /// A Python that has optimum-onnx and diffusers: pictures of `--peer-model` are compared with theirs.
-    #[arg(long, value_name = "PYTHON", requires = "peer_model")]
+    /// A Python that has onnxruntime-genai, whose decoding is compared; with `--peer-model` optimum-onnx and diffusers, too.
+    #[arg(long, value_name = "PYTHON")]
     peer: Option<PathBuf>,
     /// A Stable Diffusion folder in ONNX that both sides run.
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER", requires = "peer")]
     peer_model: Option<PathBuf>,
 }
 
@@ -40,6 +41,8 @@ struct Arguments {
 enum Part {
     /// Tokens through the text service, and through the gateway, whose cost is a share of theirs.
     Decode,
+    /// How long callers of the text service wait for tokens beside others.
+    Latency,
     /// Texts through the moderation service.
     Classify,
     /// Texts that it judges while they grow.
@@ -61,8 +64,12 @@ fn main() -> anyhow::Result<()> {
     let wanted = |part| arguments.only.is_none_or(|only| only == part);
     tokio.block_on(async {
         if wanted(Part::Decode) {
-            let per_token = decode::run(&onnx, arguments.rounds, &mut report).await?;
+            let per_token =
+                decode::run(&onnx, arguments.rounds, arguments.peer.as_deref(), &mut report).await?;
             relay::run(per_token, arguments.rounds, &mut report).await?;
+        }
+        if wanted(Part::Latency) {
+            latency::run(arguments.rounds, &mut report).await?;
         }
         if wanted(Part::Classify) {
             classify::run(&onnx, arguments.rounds, &mut report).await?;
