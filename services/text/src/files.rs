@@ -173,21 +173,33 @@ impl TokenizerFile {
         folder: &ModelFolder,
         named: NamedTokens,
     ) -> Result<Option<ChatTemplate>, TextError> {
-        self.template_source(folder)?.map(|source| ChatTemplate::new(source, named)).transpose()
+        let tool_use = self.tool_use_source(folder)?;
+        self.template_source(folder)?.map(|source| ChatTemplate::new(source, tool_use, named)).transpose()
     }
 
     /// `chat_template.jinja`, else the default one of this file.
-    fn template_source(self, folder: &ModelFolder) -> Result<Option<String>, TextError> {
+    fn template_source(&self, folder: &ModelFolder) -> Result<Option<String>, TextError> {
         if folder.has("chat_template.jinja") {
             return Ok(Some(folder.text("chat_template.jinja")?));
         }
-        Ok(match self.chat_template {
-            Some(Templates::One(source)) => Some(source),
-            Some(Templates::Named(templates)) => {
-                templates.into_iter().find(|template| template.name == "default").map(|found| found.template)
-            }
-            None => None,
+        Ok(match &self.chat_template {
+            Some(Templates::One(source)) => Some(source.clone()),
+            Some(Templates::Named(_)) | None => self.named_template("default"),
         })
+    }
+
+    /// The template for conversations with tools, where there is one of its own.
+    fn tool_use_source(&self, folder: &ModelFolder) -> Result<Option<String>, TextError> {
+        const APART: &str = "additional_chat_templates/tool_use.jinja";
+        if folder.has(APART) {
+            return Ok(Some(folder.text(APART)?));
+        }
+        Ok(self.named_template("tool_use"))
+    }
+
+    fn named_template(&self, name: &str) -> Option<String> {
+        let Some(Templates::Named(templates)) = &self.chat_template else { return None };
+        templates.iter().find(|template| template.name == name).map(|found| found.template.clone())
     }
 }
 

@@ -26,6 +26,7 @@ mod service;
 pub mod stop;
 pub mod template;
 pub mod tokens;
+pub mod tools;
 mod truncation;
 mod utf8;
 

@@ -214,11 +214,13 @@ impl Live {
             return Outcome::Ends(self.tell(passed).unwrap_or(FinishReason::StopToken));
         }
         let mut passed = call.writer.push(token);
+        if let (true, Some(grammar)) = (passed.opened, &mut call.grammar) {
+            grammar.wake();
+        }
         let at_limit = self.progress.answer.len() >= self.limit;
         let is_complete = call.grammar.as_ref().is_some_and(Grammar::is_complete);
         if (at_limit || is_complete) && passed.stopped.is_none() {
-            let rest = call.writer.finish();
-            passed = Passed { text: passed.text + &rest.text, stopped: rest.stopped };
+            passed = passed.then(call.writer.finish());
         }
         match self.tell(passed) {
             Some(reason) => Outcome::Ends(reason),
@@ -232,10 +234,11 @@ impl Live {
         self.progress.answer.len()
     }
 
-    /// Sends text; gives the reason if it ended at a stop sequence.
+    /// Sends text and calls; gives the reason if it ended at a stop sequence.
     fn tell(&self, passed: Passed) -> Option<FinishReason> {
-        if !passed.text.is_empty() {
-            let delta = Event::Delta { text: passed.text, completion_tokens: self.written() };
+        let Passed { text, calls, .. } = passed;
+        if !(text.is_empty() && calls.is_empty()) {
+            let delta = Event::Delta { text, calls, completion_tokens: self.written() };
             // There was room before the step and only this row fills it; a closed channel has nobody to tell.
             let _ = self.admitted.events.try_send(Ok(delta));
         }

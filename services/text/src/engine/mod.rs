@@ -34,7 +34,9 @@ use atelier_inference::Decoder;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
-pub use self::call::{Event, Events, FinishReason, Finished, GenerationCall, Timings, Transcript, Writer};
+pub use self::call::{
+    CallWriter, Event, Events, FinishReason, Finished, GenerationCall, Timings, Transcript, Writer,
+};
 pub use self::prefix::PrefixCacheConfig;
 use self::{
     call::Admitted,
