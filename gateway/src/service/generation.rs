@@ -17,6 +17,7 @@ use crate::{
     request_filter,
     response_filter::text::{Event, Pieces, ResponseFilter},
     router::Route,
+    tools,
     upstream::{Task, TextClient, call},
 };
 
@@ -25,10 +26,12 @@ pub(super) async fn chat(
     request: Request<api::ChatRequest>,
 ) -> Result<api::ChatResponse, Fault> {
     let admitted = gateway.admit(&request, "Chat")?;
-    let api::ChatRequest { model, messages, generation } = request.into_inner();
-    let ask = Ask { model, prompt: Prompt::Chat(messages), generation, streamed: false };
-    let (content, completion) = begin(gateway, admitted, ask).await?.collect().await?;
-    let message = text::Message { role: text::Role::Assistant.into(), content };
+    let api::ChatRequest { model, messages, generation, tools, tool_choice } = request.into_inner();
+    let prompt = Prompt::Chat(Chat { messages, tools, tool_choice });
+    let ask = Ask { model, prompt, generation, streamed: false };
+    let (content, tool_calls, completion) = begin(gateway, admitted, ask).await?.collect().await?;
+    let role = text::Role::Assistant.into();
+    let message = text::Message { role, content, tool_calls, tool_call_id: String::new() };
     Ok(api::ChatResponse { message: Some(message), completion: Some(completion) })
 }
 
@@ -37,8 +40,9 @@ pub(super) async fn stream_chat(
     request: Request<api::StreamChatRequest>,
 ) -> Result<Answers<api::StreamChatResponse>, Fault> {
     let admitted = gateway.admit(&request, "StreamChat")?;
-    let api::StreamChatRequest { model, messages, generation } = request.into_inner();
-    let ask = Ask { model, prompt: Prompt::Chat(messages), generation, streamed: true };
+    let api::StreamChatRequest { model, messages, generation, tools, tool_choice } = request.into_inner();
+    let prompt = Prompt::Chat(Chat { messages, tools, tool_choice });
+    let ask = Ask { model, prompt, generation, streamed: true };
     Ok(begin(gateway, admitted, ask).await?.into_stream())
 }
 
@@ -49,7 +53,7 @@ pub(super) async fn generate(
     let admitted = gateway.admit(&request, "Generate")?;
     let api::GenerateRequest { model, prompt, generation } = request.into_inner();
     let ask = Ask { model, prompt: Prompt::Raw(prompt), generation, streamed: false };
-    let (text, completion) = begin(gateway, admitted, ask).await?.collect().await?;
+    let (text, _, completion) = begin(gateway, admitted, ask).await?.collect().await?;
     Ok(api::GenerateResponse { text, completion: Some(completion) })
 }
 
@@ -72,8 +76,36 @@ struct Ask {
 }
 
 enum Prompt {
-    Chat(Vec<text::Message>),
+    Chat(Chat),
     Raw(String),
+}
+
+/// A conversation and the tools that may be called in it.
+struct Chat {
+    messages: Vec<text::Message>,
+    tools: Vec<text::Tool>,
+    tool_choice: Option<text::ToolChoice>,
+}
+
+impl Chat {
+    /// What is said, and by whom. Tools are told of as standing instructions.
+    fn turns(&self) -> Vec<request_filter::Turn<'_>> {
+        let system = text::Role::System.into();
+        let mut turns: Vec<request_filter::Turn<'_>> =
+            self.tools.iter().map(|tool| (system, tools::described(tool).into())).collect();
+        for message in &self.messages {
+            if message.role() == text::Role::Tool {
+                let readings = tools::result(&message.content).into_iter();
+                turns.extend(readings.map(|reading| (message.role, reading.into())));
+            } else {
+                turns.push((message.role, message.content.as_str().into()));
+            }
+            for call in &message.tool_calls {
+                turns.push((message.role, tools::call(&call.name, &call.arguments_json).into()));
+            }
+        }
+        turns
+    }
 }
 
 /// An answer that has begun.
@@ -98,13 +130,13 @@ impl Prompt {
     fn check(&self) -> Result<(), Fault> {
         let too_long = |text: &str| text.len() > MAX_TEXT_BYTES;
         match self {
-            Self::Chat(messages) => {
+            Self::Chat(Chat { messages, tools, .. }) => {
                 if !(1..=MAX_MESSAGES).contains(&messages.len()) {
                     return Err(Fault::invalid("messages", format!("must be 1 to {MAX_MESSAGES}")));
                 }
                 match messages.iter().position(|message| too_long(&message.content)) {
                     Some(n) => Err(longer_than_allowed(format!("messages[{n}].content"))),
-                    None => Ok(()),
+                    None => tools::check(messages, tools),
                 }
             }
             Self::Raw(prompt) if prompt.is_empty() => Err(Fault::invalid("prompt", "must not be empty")),
@@ -115,8 +147,8 @@ impl Prompt {
 
     fn turns(&self) -> Vec<request_filter::Turn<'_>> {
         match self {
-            Self::Chat(messages) => messages.iter().map(|m| (m.role, m.content.as_str())).collect(),
-            Self::Raw(prompt) => vec![(text::Role::User.into(), prompt.as_str())],
+            Self::Chat(chat) => chat.turns(),
+            Self::Raw(prompt) => vec![(text::Role::User.into(), prompt.as_str().into())],
         }
     }
 
@@ -128,8 +160,8 @@ impl Prompt {
     ) -> Result<Pieces<text::Completion>, Fault> {
         let model = route.model.id.to_string();
         Ok(match self {
-            Self::Chat(messages) => {
-                let message = text::StreamChatRequest { model, messages, generation };
+            Self::Chat(Chat { messages, tools, tool_choice }) => {
+                let message = text::StreamChatRequest { model, messages, generation, tools, tool_choice };
                 let send = |mut client: TextClient, request| async move { client.stream_chat(request).await };
                 call(route, context, message, send).await?.map(convert::chat_piece).boxed()
             }
@@ -153,15 +185,17 @@ impl Answer {
         filter.into_stream().map(message).boxed()
     }
 
-    async fn collect(self) -> Result<(String, api::Completion), Fault> {
+    /// Text, calls and how it ended.
+    async fn collect(self) -> Result<(String, Vec<text::ToolCall>, api::Completion), Fault> {
         let Self { mut filter, facts } = self;
-        let mut content = String::new();
+        let (mut content, mut calls) = (String::new(), Vec::new());
         while let Some(event) = filter.next().await? {
             match event {
                 Event::Delta { text, .. } => content.push_str(&text),
+                Event::Call(call) => calls.push(convert::tool_call(call)),
                 // The completion carries the gravest.
                 Event::Verdict(_) => {}
-                Event::End(end) => return Ok((content, convert::completion(*end, &facts))),
+                Event::End(end) => return Ok((content, calls, convert::completion(*end, &facts))),
             }
         }
         Err(Fault::internal("an answer ended without a completion"))

@@ -289,3 +289,60 @@ impl Drop for Events {
         self.shared.left(self.id);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{tokens::byte_tokenizer, tools::Syntax};
+
+    /// The text and the names of the calls that a text's tokens make, and the stop sequence.
+    fn write(special: &[&str], stop: &str, text: &str) -> (String, Vec<String>, Option<Arc<str>>) {
+        let tokenizer = Arc::new(byte_tokenizer(special));
+        let syntax = Syntax::Listed;
+        let calls = CallWriter {
+            reader: CallReader::new(syntax, vec!["now".into()]),
+            opener: tokenizer.special_id(syntax.opener()).map(|id| (id, syntax.opener())),
+            seed: 1,
+            before: 2,
+        };
+        let tokens = tokenizer.encode(text, false).expect("it encodes");
+        let mut transcript = Transcript {
+            detokenizer: Detokenizer::new(tokenizer, &[]),
+            calls: Some(calls),
+            stop: StopMatcher::new(vec![stop.into()]),
+        };
+        let mut passed = Passed::default();
+        for token in tokens {
+            passed = passed.then(transcript.push(token));
+            if passed.stopped.is_some() {
+                break;
+            }
+        }
+        if passed.stopped.is_none() {
+            passed = passed.then(transcript.finish());
+        }
+        let ids: Vec<_> = passed.calls.iter().map(|call| call.id.clone()).collect();
+        assert_eq!(ids, (2..2 + ids.len()).map(|before| call_id(1, before)).collect::<Vec<_>>());
+        (passed.text, passed.calls.into_iter().map(|call| call.name).collect(), passed.stopped)
+    }
+
+    const CALL: &str =
+        "[TOOL_CALLS][{\"name\": \"now\", \"arguments\": {}}, {\"name\": \"now\", \"arguments\": {}}]";
+
+    #[test]
+    fn a_call_may_be_opened_by_a_special_token() {
+        for special in [&["[TOOL_CALLS]"][..], &[]] {
+            let answer = format!("Well.{CALL}");
+            assert_eq!(write(special, "#", &answer), ("Well.".into(), vec!["now".into(); 2], None));
+            assert_eq!(write(special, "#", "[TOOL_CALLS]["), ("[TOOL_CALLS][".into(), vec![], None));
+        }
+    }
+
+    #[test]
+    fn stop_sequences_are_looked_for_in_text_alone() {
+        let twice = vec!["now".into(); 2];
+        assert_eq!(write(&[], "name", &format!("a na{CALL}me")), ("a name".into(), twice.clone(), None));
+        let stopped = write(&[], "stop", &format!("{CALL}then stop {CALL}"));
+        assert_eq!(stopped, ("then ".into(), twice, Some("stop".into())));
+    }
+}
