@@ -217,6 +217,8 @@ pub(crate) fn tool_call(call: ToolCall) -> proto::ToolCall {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use proto::Role::{Assistant, System, Tool as Gave, User};
 
     use super::*;
@@ -261,7 +263,7 @@ mod tests {
     fn results_follow_calls() {
         let good = call("c1", "add", "{\"a\": 1}");
         let talk =
-            conversation(vec![say(User, "?"), calling(&[good.clone()]), result_of("c1")]).expect("it is one");
+            conversation(vec![say(User, "?"), calling(from_ref(&good)), result_of("c1")]).expect("it is one");
         let reference = talk[2].result_of.clone().expect("it answers a call");
         assert_eq!((reference.id.as_str(), reference.name.as_str()), ("c1", "add"));
         assert_eq!(talk[1].calls[0].arguments["a"], 1);
@@ -269,7 +271,7 @@ mod tests {
         let told = |second: proto::Message| field(conversation(vec![say(User, "?"), second]));
         assert_eq!(told(result_of("c1")), "messages[1].tool_call_id");
         assert_eq!(told(result_of("")), "messages[1].tool_call_id");
-        let role = |role: proto::Role| proto::Message { role: role.into(), ..calling(&[good.clone()]) };
+        let role = |role: proto::Role| proto::Message { role: role.into(), ..calling(from_ref(&good)) };
         assert_eq!(told(role(User)), "messages[1].tool_calls");
         let role = |role: proto::Role| proto::Message { role: role.into(), ..result_of("c1") };
         assert_eq!(told(role(Assistant)), "messages[1].tool_call_id");

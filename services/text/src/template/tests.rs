@@ -120,7 +120,7 @@ proptest! {
 
 /// Conversations as transformers renders them by the templates of `tests/golden/text/tools.py`.
 mod tools {
-    use std::{collections::BTreeMap, fs, path::PathBuf};
+    use std::{collections::BTreeMap, fs, path::PathBuf, slice::from_ref};
 
     use serde::Deserialize;
 
@@ -271,8 +271,8 @@ mod tools {
             }
             // An answer without text has no line for it.
             if content.is_empty() { quiet[1].content.clear(); }
-            prop_assert_eq!(special(&messages, &[tool.clone()]), special(&quiet, &[harmless]));
-            let ids = template.encode(&messages, &[tool.clone()], &tokenizer).expect("it encodes");
+            prop_assert_eq!(special(&messages, from_ref(&tool)), special(&quiet, &[harmless]));
+            let ids = template.encode(&messages, from_ref(&tool), &tokenizer).expect("it encodes");
             let whole = template.render(&messages, &[tool], &Voice { mark: BreakMark('\u{FDD1}'), spellings: Vec::new() });
             prop_assert_eq!(tokenizer.decode(&ids, false).expect("it decodes"), whole.expect("it renders"));
         }

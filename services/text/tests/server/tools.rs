@@ -175,17 +175,25 @@ async fn a_model_that_sees_fit_calls_by_the_schema_and_is_told_the_results() {
     assert_eq!(reason, FinishReason::Length);
 
     // The result is part of the next prompt.
-    let called =
-        proto::Message { role: Role::Assistant.into(), tool_calls: calls.clone(), ..Default::default() };
-    let result = proto::Message {
-        role: Role::Tool.into(),
-        content: "{\"sky\": \"rainy\"}".into(),
-        tool_call_id: calls[0].id.clone(),
-        ..Default::default()
-    };
-    request.messages.extend([called, result]);
-    let (text, more, _) = stream(&mut client, request).await.expect("it succeeds");
-    assert!(more.is_empty() && text.contains("ainy"), "{text} {more:?}");
+    let mut prompts = Vec::new();
+    for content in ["rain", "rain and wind, then snow, then sun"] {
+        let called =
+            proto::Message { role: Role::Assistant.into(), tool_calls: calls.clone(), ..Default::default() };
+        let result = proto::Message {
+            role: Role::Tool.into(),
+            content: content.into(),
+            tool_call_id: calls[0].id.clone(),
+            ..Default::default()
+        };
+        let proto::StreamChatRequest { messages, tools, generation, .. } = request.clone();
+        let messages = [messages, vec![called, result]].concat();
+        let next = proto::ChatRequest { messages, tools, generation, ..Default::default() };
+        let answer = client.chat(next).await.expect("it succeeds").into_inner();
+        let message = answer.message.expect("there is a message");
+        assert!(message.tool_calls.is_empty() && !message.content.is_empty(), "{message:?}");
+        prompts.push(answer.completion.expect("it ends").usage.expect("it is told").prompt_tokens);
+    }
+    assert_eq!(prompts[1] - prompts[0], 8, "the words and commas of the longer result");
 }
 
 #[tokio::test]
