@@ -1,10 +1,5 @@
 //! What tools, their calls and their results say, as moderation reads it: JSON spells words with escapes.
 
-use atelier_core::{
-    Fault,
-    limits::{MAX_TEXT_BYTES, MAX_TOOLS, MAX_TOOLS_BYTES},
-};
-use atelier_proto::text::v1 as text;
 use serde_json::Value;
 
 /// A model's call of a tool.
@@ -28,8 +23,8 @@ pub(crate) fn call(name: &str, arguments_json: &str) -> String {
 }
 
 /// What a model is told of a tool.
-pub(crate) fn described(tool: &text::Tool) -> String {
-    format!("{}\n{}\n{}", tool.name, tool.description, spelled(&tool.parameters_json_schema))
+pub(crate) fn described(name: &str, description: &str, json_schema: &str) -> String {
+    format!("{name}\n{description}\n{}", spelled(json_schema))
 }
 
 /// What a tool gave back, which the model reads as it is; where there may be escapes in it, also without them.
@@ -76,31 +71,6 @@ fn spell(value: &Value, fractions: bool, lines: &mut String) {
             }
         }
     }
-}
-
-/// What moderation is to read of tools and earlier calls is not too much for it; the rest is the text service's to check.
-pub(crate) fn check(messages: &[text::Message], tools: &[text::Tool]) -> Result<(), Fault> {
-    let bytes =
-        |tool: &text::Tool| tool.name.len() + tool.description.len() + tool.parameters_json_schema.len();
-    if tools.len() > MAX_TOOLS || tools.iter().map(bytes).sum::<usize>() > MAX_TOOLS_BYTES {
-        let most = format!("must be at most {MAX_TOOLS}, of {MAX_TOOLS_BYTES} bytes together");
-        return Err(Fault::invalid("tools", most));
-    }
-    for (n, message) in messages.iter().enumerate() {
-        if message.tool_calls.len() > MAX_TOOLS {
-            let field = format!("messages[{n}].tool_calls");
-            return Err(Fault::invalid(field, format!("must be at most {MAX_TOOLS}")));
-        }
-        let long = |call: &text::ToolCall| call.name.len() + call.arguments_json.len() >= MAX_TEXT_BYTES;
-        if let Some(at) = message.tool_calls.iter().position(long) {
-            let field = format!("messages[{n}].tool_calls[{at}].arguments_json");
-            return Err(Fault::invalid(
-                field,
-                format!("must be less than {MAX_TEXT_BYTES} bytes with the name"),
-            ));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -2,22 +2,18 @@
 
 use std::{sync::Arc, time::Instant};
 
-use atelier_core::{
-    Fault,
-    limits::{MAX_MESSAGES, MAX_TEXT_BYTES},
-};
+use atelier_core::{Fault, limits::MAX_TEXT_BYTES};
 use atelier_proto::{gateway::v1 as api, text::v1 as text};
 use atelier_rpc::status;
 use futures::StreamExt;
 use tonic::Request;
 
-use super::{Admitted, Answers, Gateway};
+use super::{Admitted, Answers, Gateway, chat::Chat};
 use crate::{
     convert::{self, Facts, StreamEvent},
     request_filter,
     response_filter::text::{Event, Pieces, ResponseFilter},
     router::Route,
-    tools,
     upstream::{Task, TextClient, call},
 };
 
@@ -80,34 +76,6 @@ enum Prompt {
     Raw(String),
 }
 
-/// A conversation and the tools that may be called in it.
-struct Chat {
-    messages: Vec<text::Message>,
-    tools: Vec<text::Tool>,
-    tool_choice: Option<text::ToolChoice>,
-}
-
-impl Chat {
-    /// What is said, and by whom. Tools are told of as standing instructions.
-    fn turns(&self) -> Vec<request_filter::Turn<'_>> {
-        let system = text::Role::System.into();
-        let mut turns: Vec<request_filter::Turn<'_>> =
-            self.tools.iter().map(|tool| (system, tools::described(tool).into())).collect();
-        for message in &self.messages {
-            if message.role() == text::Role::Tool {
-                let readings = tools::result(&message.content).into_iter();
-                turns.extend(readings.map(|reading| (message.role, reading.into())));
-            } else {
-                turns.push((message.role, message.content.as_str().into()));
-            }
-            for call in &message.tool_calls {
-                turns.push((message.role, tools::call(&call.name, &call.arguments_json).into()));
-            }
-        }
-        turns
-    }
-}
-
 /// An answer that has begun.
 struct Answer {
     filter: ResponseFilter<text::Completion>,
@@ -128,19 +96,12 @@ async fn begin(gateway: &Gateway, admitted: Admitted, ask: Ask) -> Result<Answer
 
 impl Prompt {
     fn check(&self) -> Result<(), Fault> {
-        let too_long = |text: &str| text.len() > MAX_TEXT_BYTES;
         match self {
-            Self::Chat(Chat { messages, tools, .. }) => {
-                if !(1..=MAX_MESSAGES).contains(&messages.len()) {
-                    return Err(Fault::invalid("messages", format!("must be 1 to {MAX_MESSAGES}")));
-                }
-                match messages.iter().position(|message| too_long(&message.content)) {
-                    Some(n) => Err(longer_than_allowed(format!("messages[{n}].content"))),
-                    None => tools::check(messages, tools),
-                }
-            }
+            Self::Chat(chat) => chat.check(),
             Self::Raw(prompt) if prompt.is_empty() => Err(Fault::invalid("prompt", "must not be empty")),
-            Self::Raw(prompt) if too_long(prompt) => Err(longer_than_allowed("prompt")),
+            Self::Raw(prompt) if prompt.len() > MAX_TEXT_BYTES => {
+                Err(Fault::invalid("prompt", format!("must be at most {MAX_TEXT_BYTES} bytes")))
+            }
             Self::Raw(_) => Ok(()),
         }
     }
@@ -200,8 +161,4 @@ impl Answer {
         }
         Err(Fault::internal("an answer ended without a completion"))
     }
-}
-
-fn longer_than_allowed(field: impl Into<String>) -> Fault {
-    Fault::invalid(field, format!("must be at most {MAX_TEXT_BYTES} bytes"))
 }
