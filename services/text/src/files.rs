@@ -247,7 +247,10 @@ mod tests {
         let path = made.path().join("model");
         std::fs::create_dir(&path).expect("a folder can be made");
         for (name, text) in files {
-            std::fs::write(path.join(name), text).expect("the file can be written");
+            let file = path.join(name);
+            std::fs::create_dir_all(file.parent().expect("it is in the folder"))
+                .expect("a folder can be made");
+            std::fs::write(file, text).expect("the file can be written");
         }
         let opened = ModelFolder::open(&path).expect("the folder is whole");
         (made, opened)
@@ -308,5 +311,20 @@ mod tests {
         assert_eq!(found(&[one, apart]).as_deref(), Some("apart"));
         assert_eq!(found(&[apart]).as_deref(), Some("apart"));
         assert_eq!(found(&[]), None);
+    }
+
+    #[test]
+    fn a_template_for_tools_may_stand_apart() {
+        let found = |files: &[(&str, &str)]| {
+            let (_made, folder) = folder(files);
+            let file = TokenizerFile::read(&folder).expect("it reads");
+            file.tool_use_source(&folder).expect("it reads")
+        };
+        let named = r#"{"chat_template": [{"name": "default", "template": "d"}, {"name": "tool_use", "template": "named"}]}"#;
+        let named = ("tokenizer_config.json", named);
+        let apart = ("additional_chat_templates/tool_use.jinja", "apart");
+        assert_eq!(found(&[named]).as_deref(), Some("named"));
+        assert_eq!(found(&[named, apart]).as_deref(), Some("apart"));
+        assert_eq!(found(&[("tokenizer_config.json", r#"{"chat_template": "one"}"#)]), None);
     }
 }
