@@ -18,6 +18,7 @@ mod request_filter;
 mod response_filter;
 mod router;
 mod service;
+mod tools;
 mod upstream;
 
 use std::{future::Future, sync::Arc, time::Duration};

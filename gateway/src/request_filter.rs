@@ -1,5 +1,7 @@
 //! Whether a prompt, and the pictures that come with it, may pass to a model.
 
+use std::borrow::Cow;
+
 use atelier_core::{Fault, Reason, limits::MAX_TEXT_BYTES};
 use atelier_policy::{Outcome, Stage};
 use bytes::Bytes;
@@ -16,7 +18,7 @@ use crate::{
 const PICTURES_AT_ONCE: usize = 4;
 
 /// One turn of a conversation: who speaks (the wire's number) and what.
-pub(crate) type Turn<'a> = (i32, &'a str);
+pub(crate) type Turn<'a> = (i32, Cow<'a, str>);
 
 /// Judges all of a conversation: a caller can put words into anyone's mouth, the model's included.
 pub(crate) async fn check(judge: &Judge, call: &Call, turns: &[Turn<'_>]) -> Result<Judged, Fault> {
@@ -104,13 +106,13 @@ fn read_as(prompt: &str) -> Vec<String> {
 /// pieces may not be so together.
 fn items(turns: &[Turn<'_>]) -> Vec<String> {
     let mut items: Vec<(i32, String)> = Vec::new();
-    for &(speaker, text) in turns.iter().filter(|(_, text)| !text.is_empty()) {
+    for (speaker, text) in turns.iter().filter(|(_, text)| !text.is_empty()) {
         match items.last_mut() {
-            Some((last, joined)) if *last == speaker && joined.len() + text.len() < MAX_TEXT_BYTES => {
+            Some((last, joined)) if last == speaker && joined.len() + text.len() < MAX_TEXT_BYTES => {
                 joined.push('\n');
                 joined.push_str(text);
             }
-            _ => items.push((speaker, text.to_owned())),
+            _ => items.push((*speaker, text.to_string())),
         }
     }
     items.into_iter().map(|(_, text)| text).collect()
@@ -123,8 +125,9 @@ mod tests {
     #[test]
     fn turns_of_one_speaker_are_one_text() {
         let turns = [(1, "rules"), (2, "how to"), (2, "do it"), (3, "so"), (3, ""), (2, "and")];
+        let turns = turns.map(|(speaker, text)| (speaker, text.into()));
         assert_eq!(items(&turns), ["rules", "how to\ndo it", "so", "and"]);
-        assert!(items(&[(1, "")]).is_empty());
+        assert!(items(&[(1, "".into())]).is_empty());
     }
 
     #[test]
@@ -139,7 +142,7 @@ mod tests {
     #[test]
     fn texts_stay_within_what_moderation_reads() {
         let half = "x".repeat(MAX_TEXT_BYTES / 2);
-        let items = items(&[(2, &half), (2, &half), (2, "y")]);
+        let items = items(&[half.as_str(), &half, "y"].map(|text| (2, text.into())));
         assert!(items.iter().all(|item| item.len() <= MAX_TEXT_BYTES));
         assert_eq!(items.len(), 2);
     }

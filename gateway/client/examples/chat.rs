@@ -22,6 +22,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 write!(stdout(), "{}", delta.text)?;
                 stdout().flush()?;
             }
+            Event::ToolCall(call) => writeln!(stdout(), "[{}({})]", call.name, call.arguments_json)?,
             Event::Verdict(verdict) => {
                 writeln!(stdout(), "\n[{:?}: {:?}]", verdict.action(), verdict.findings)?
             }

@@ -97,9 +97,10 @@ impl Client {
     /// # Errors
     /// As the gateway says; refused input is [`crate::reason::CONTENT_BLOCKED`].
     pub async fn stream_chat(&self, request: ChatRequest) -> Result<EventStream, ClientError> {
-        let ChatRequest { model, messages, generation } = request;
+        let ChatRequest { model, messages, generation, tools, tool_choice } = request;
         let deadline = self.deadline();
-        let request = with_deadline(StreamChatRequest { model, messages, generation }, deadline);
+        let request = StreamChatRequest { model, messages, generation, tools, tool_choice };
+        let request = with_deadline(request, deadline);
         let answer = bounded(deadline, self.raw().stream_chat(request)).await?;
         Ok(EventStream::of_chat(answer, deadline))
     }

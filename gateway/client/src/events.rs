@@ -12,7 +12,7 @@ use atelier_proto::{
         stream_generate_image_response, stream_generate_response,
     },
     image::v1::{Progress, VideoChunk, VideoFrame},
-    text::v1::Delta,
+    text::v1::{Delta, ToolCall},
 };
 use futures::{Stream, StreamExt, future::FutureExt, stream::BoxStream};
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -25,6 +25,8 @@ use crate::{ClientError, error::request_id};
 pub enum Event {
     /// More text.
     Delta(Delta),
+    /// The model asks for a tool to be run; only where tools were offered.
+    ToolCall(ToolCall),
     /// Output was flagged or blocked.
     Verdict(Verdict),
     /// The end: comes once, last.
@@ -76,6 +78,7 @@ impl EventStream<Event> {
         Self::new(answer, deadline, ends_text, |message: StreamChatResponse| {
             message.event.map(|event| match event {
                 Wire::Delta(delta) => Event::Delta(delta),
+                Wire::ToolCall(call) => Event::ToolCall(call),
                 Wire::Verdict(verdict) => Event::Verdict(verdict),
                 Wire::Completion(completion) => Event::Completion(Box::new(completion)),
             })

@@ -11,6 +11,7 @@
 //! while let Some(event) = events.next().await {
 //!     match event? {
 //!         Event::Delta(delta) => print!("{}", delta.text),
+//!         Event::ToolCall(call) => println!("{}({})", call.name, call.arguments_json),
 //!         Event::Verdict(verdict) => eprintln!("{:?}", verdict.findings),
 //!         Event::Completion(completion) => println!("\n{:?}", completion.finish_reason()),
 //!     }
@@ -41,15 +42,24 @@ use proto::text::v1::{Message, Role};
 
 /// Standing instructions; only as the first message of a conversation.
 pub fn system(content: impl Into<String>) -> Message {
-    Message { role: Role::System.into(), content: content.into() }
+    said(Role::System, content)
 }
 
 /// What the person (or program) that asks says.
 pub fn user(content: impl Into<String>) -> Message {
-    Message { role: Role::User.into(), content: content.into() }
+    said(Role::User, content)
 }
 
 /// What the model has said in an earlier turn.
 pub fn assistant(content: impl Into<String>) -> Message {
-    Message { role: Role::Assistant.into(), content: content.into() }
+    said(Role::Assistant, content)
+}
+
+/// What a tool gave back for the call of this id, which the model made in an earlier turn.
+pub fn tool_result(call_id: impl Into<String>, content: impl Into<String>) -> Message {
+    Message { tool_call_id: call_id.into(), ..said(Role::Tool, content) }
+}
+
+fn said(role: Role, content: impl Into<String>) -> Message {
+    Message { role: role.into(), content: content.into(), ..Message::default() }
 }

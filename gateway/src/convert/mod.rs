@@ -15,6 +15,7 @@ use crate::{
     judge::{Call, Judged},
     moderator::{Measurement, Score, Scores},
     response_filter::text::{End, Event, Piece},
+    tools::ToolCall,
     upstream::{Listing, Task},
 };
 
@@ -95,6 +96,9 @@ pub(crate) fn chat_piece(
     use text::stream_chat_response::Event as From;
     match message.map_err(|status| atelier_rpc::fault_of(&status))?.event {
         Some(From::Delta(delta)) => Ok(delta_piece(delta)),
+        Some(From::ToolCall(text::ToolCall { id, name, arguments_json })) => {
+            Ok(Piece::Call(ToolCall { id, name, arguments_json }))
+        }
         Some(From::Completion(completion)) => Ok(Piece::End(completion)),
         None => Err(Fault::internal("a text service sent an event without content")),
     }
@@ -116,9 +120,16 @@ fn delta_piece(delta: text::Delta) -> Piece<text::Completion> {
     Piece::Delta { text: delta.text, completion_tokens: delta.completion_tokens }
 }
 
-/// What the messages of both streamed calls can carry.
+/// A call as callers see it.
+pub(crate) fn tool_call(call: ToolCall) -> text::ToolCall {
+    let ToolCall { id, name, arguments_json } = call;
+    text::ToolCall { id, name, arguments_json }
+}
+
+/// What the messages of streamed calls can carry.
 pub(crate) enum StreamEvent {
     Delta(text::Delta),
+    Call(text::ToolCall),
     Verdict(api::Verdict),
     Completion(Box<api::Completion>),
 }
@@ -129,6 +140,7 @@ impl From<StreamEvent> for api::StreamChatResponse {
         Self {
             event: Some(match event {
                 StreamEvent::Delta(delta) => To::Delta(delta),
+                StreamEvent::Call(call) => To::ToolCall(call),
                 StreamEvent::Verdict(verdict) => To::Verdict(verdict),
                 StreamEvent::Completion(completion) => To::Completion(*completion),
             }),
@@ -140,11 +152,13 @@ impl From<StreamEvent> for api::StreamGenerateResponse {
     fn from(event: StreamEvent) -> Self {
         use api::stream_generate_response::Event as To;
         Self {
-            event: Some(match event {
-                StreamEvent::Delta(delta) => To::Delta(delta),
-                StreamEvent::Verdict(verdict) => To::Verdict(verdict),
-                StreamEvent::Completion(completion) => To::Completion(*completion),
-            }),
+            event: match event {
+                StreamEvent::Delta(delta) => Some(To::Delta(delta)),
+                // A raw prompt offers no tools.
+                StreamEvent::Call(_) => None,
+                StreamEvent::Verdict(verdict) => Some(To::Verdict(verdict)),
+                StreamEvent::Completion(completion) => Some(To::Completion(*completion)),
+            },
         }
     }
 }
@@ -155,6 +169,7 @@ pub(crate) fn stream_event(event: Event<text::Completion>, facts: &Facts) -> Str
         Event::Delta { text, completion_tokens } => {
             StreamEvent::Delta(text::Delta { text, completion_tokens })
         }
+        Event::Call(call) => StreamEvent::Call(tool_call(call)),
         Event::Verdict(of) => StreamEvent::Verdict(verdict(&of)),
         Event::End(end) => StreamEvent::Completion(Box::new(completion(*end, facts))),
     }

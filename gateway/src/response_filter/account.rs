@@ -11,6 +11,7 @@ use crate::{
     audit::{Left, Part},
     judge::{Call, Judge, Judged},
     picture::{Picture, off_worker},
+    tools::ToolCall,
 };
 
 /// Pictures that are measured with one request at most, and their bytes: what a moderation service takes in one
@@ -26,6 +27,8 @@ pub(crate) struct Account {
     verdict: Verdict,
     detectors: Vec<ModelRef>,
     hash: Sha256,
+    /// What calls that have left say; it is hashed behind the text.
+    calls: String,
     bytes: usize,
     /// Number of the next piece.
     next: u32,
@@ -52,6 +55,7 @@ impl Account {
             verdict: Verdict::allow(Stage::Output),
             detectors: Vec::new(),
             hash: Sha256::new(),
+            calls: String::new(),
             bytes: 0,
             next: 0,
             closed: false,
@@ -117,6 +121,14 @@ impl Account {
         self.bytes += text.len();
     }
 
+    /// A call leaves.
+    pub(crate) fn call_leaves(&mut self, call: &ToolCall) {
+        for part in [&call.name, &call.arguments_json] {
+            self.calls.push_str(part);
+            self.bytes += part.len();
+        }
+    }
+
     /// Encoded content leaves.
     ///
     /// # Errors
@@ -169,7 +181,7 @@ impl Account {
     }
 
     fn left_sha256(&self) -> String {
-        hex::encode(self.hash.clone().finalize())
+        hex::encode(self.hash.clone().chain_update(&self.calls).finalize())
     }
 }
 

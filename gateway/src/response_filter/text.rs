@@ -1,4 +1,5 @@
-//! Text: windows of it are judged while more arrives, and what may leave is given out.
+//! Text: windows of it are judged while more arrives, and what may leave is given out. What a call of a tool says is part of the
+//! text that is judged, and the call leaves when all of that may.
 
 use std::{
     collections::VecDeque,
@@ -13,12 +14,13 @@ use futures::{FutureExt, Stream, StreamExt, future::BoxFuture, stream::BoxStream
 
 use super::{
     account::{Account, Summary},
-    ledger::Ledger,
+    ledger::{Ledger, Left},
     window::Windows,
 };
 use crate::{
     judge::{Call, Judge, Judged},
     metrics,
+    tools::ToolCall,
 };
 
 /// Text that may wait for judgement before the upstream is read no further. The longest window has 16 KiB.
@@ -28,6 +30,8 @@ const MAX_HELD_BYTES: usize = 64 << 10;
 pub(crate) enum Piece<E> {
     /// More text, and the tokens written so far.
     Delta { text: String, completion_tokens: u32 },
+    /// A call.
+    Call(ToolCall),
     /// The end; sent once, last.
     End(E),
 }
@@ -40,6 +44,8 @@ pub(crate) type Pieces<E> = BoxStream<'static, Result<Piece<E>, Fault>>;
 pub(crate) enum Event<E> {
     /// Text that may leave, and the tokens written by its end.
     Delta { text: String, completion_tokens: u32 },
+    /// A call that may leave.
+    Call(ToolCall),
     /// A window was flagged or blocked.
     Verdict(Verdict),
     /// The end; sent once, last.
@@ -200,20 +206,12 @@ impl<E: Send + Unpin + 'static> ResponseFilter<E> {
         match piece {
             Some(Piece::Delta { text, completion_tokens }) => {
                 self.ledger.arrive(&text, completion_tokens);
-                if matches!(self.mode, None | Some(OutputMode::StreamFirst)) {
-                    self.release(&text);
-                }
-                if self.mode.is_some() {
-                    self.windows.push(&text);
-                    // Tokens can be without text; nothing waits then.
-                    if self.windows.has_fresh() && self.waiting_since.is_none() {
-                        self.waiting_since = Some(Instant::now());
-                    }
-                }
-                if self.mode == Some(OutputMode::Buffer) && self.windows.held_bytes() > MAX_TEXT_BYTES {
-                    let message = "the answer is too long for a policy that judges it as a whole";
-                    return Err(Fault::new(Reason::MessageTooLarge, message));
-                }
+                self.hold(&text)?;
+            }
+            Some(Piece::Call(call)) => {
+                let reading = call.reading();
+                self.ledger.arrive_call(call, &reading);
+                self.hold(&reading)?;
             }
             Some(Piece::End(end)) => self.end = Some(end),
             // Read to the very end: a stream that is dropped before it looks cancelled to the upstream.
@@ -222,6 +220,25 @@ impl<E: Send + Unpin + 'static> ResponseFilter<E> {
                 self.windows.end();
             }
             None => return Err(Fault::internal("an upstream ended its answer without saying how")),
+        }
+        Ok(())
+    }
+
+    /// Takes in what has arrived, to be judged before or after it leaves.
+    fn hold(&mut self, text: &str) -> Result<(), Fault> {
+        if matches!(self.mode, None | Some(OutputMode::StreamFirst)) {
+            self.release(text);
+        }
+        if self.mode.is_some() {
+            self.windows.push(text);
+            // Tokens can be without text; nothing waits then.
+            if self.windows.has_fresh() && self.waiting_since.is_none() {
+                self.waiting_since = Some(Instant::now());
+            }
+        }
+        if self.mode == Some(OutputMode::Buffer) && self.windows.held_bytes() > MAX_TEXT_BYTES {
+            let message = "the answer is too long for a policy that judges it as a whole";
+            return Err(Fault::new(Reason::MessageTooLarge, message));
         }
         Ok(())
     }
@@ -267,18 +284,26 @@ impl<E: Send + Unpin + 'static> ResponseFilter<E> {
         Ok(())
     }
 
-    fn release(&mut self, text: &str) {
-        if text.is_empty() {
+    fn release(&mut self, judged: &str) {
+        if judged.is_empty() {
             return;
         }
-        let tokens = self.ledger.leave(text);
-        self.account.text_leaves(text);
-        match self.out.back_mut() {
-            Some(Event::Delta { text: before, completion_tokens }) => {
-                before.push_str(text);
-                *completion_tokens = tokens;
+        for left in self.ledger.leave(judged) {
+            match (left, self.out.back_mut()) {
+                (Left::Text(text, tokens), Some(Event::Delta { text: before, completion_tokens })) => {
+                    self.account.text_leaves(&text);
+                    before.push_str(&text);
+                    *completion_tokens = tokens;
+                }
+                (Left::Text(text, completion_tokens), _) => {
+                    self.account.text_leaves(&text);
+                    self.out.push_back(Event::Delta { text, completion_tokens });
+                }
+                (Left::Call(call), _) => {
+                    self.account.call_leaves(&call);
+                    self.out.push_back(Event::Call(call));
+                }
             }
-            _ => self.out.push_back(Event::Delta { text: text.to_owned(), completion_tokens: tokens }),
         }
     }
 

@@ -2,16 +2,13 @@
 
 use std::{sync::Arc, time::Instant};
 
-use atelier_core::{
-    Fault,
-    limits::{MAX_MESSAGES, MAX_TEXT_BYTES},
-};
+use atelier_core::{Fault, limits::MAX_TEXT_BYTES};
 use atelier_proto::{gateway::v1 as api, text::v1 as text};
 use atelier_rpc::status;
 use futures::StreamExt;
 use tonic::Request;
 
-use super::{Admitted, Answers, Gateway};
+use super::{Admitted, Answers, Gateway, chat::Chat};
 use crate::{
     convert::{self, Facts, StreamEvent},
     request_filter,
@@ -25,10 +22,12 @@ pub(super) async fn chat(
     request: Request<api::ChatRequest>,
 ) -> Result<api::ChatResponse, Fault> {
     let admitted = gateway.admit(&request, "Chat")?;
-    let api::ChatRequest { model, messages, generation } = request.into_inner();
-    let ask = Ask { model, prompt: Prompt::Chat(messages), generation, streamed: false };
-    let (content, completion) = begin(gateway, admitted, ask).await?.collect().await?;
-    let message = text::Message { role: text::Role::Assistant.into(), content };
+    let api::ChatRequest { model, messages, generation, tools, tool_choice } = request.into_inner();
+    let prompt = Prompt::Chat(Chat { messages, tools, tool_choice });
+    let ask = Ask { model, prompt, generation, streamed: false };
+    let (content, tool_calls, completion) = begin(gateway, admitted, ask).await?.collect().await?;
+    let role = text::Role::Assistant.into();
+    let message = text::Message { role, content, tool_calls, tool_call_id: String::new() };
     Ok(api::ChatResponse { message: Some(message), completion: Some(completion) })
 }
 
@@ -37,8 +36,9 @@ pub(super) async fn stream_chat(
     request: Request<api::StreamChatRequest>,
 ) -> Result<Answers<api::StreamChatResponse>, Fault> {
     let admitted = gateway.admit(&request, "StreamChat")?;
-    let api::StreamChatRequest { model, messages, generation } = request.into_inner();
-    let ask = Ask { model, prompt: Prompt::Chat(messages), generation, streamed: true };
+    let api::StreamChatRequest { model, messages, generation, tools, tool_choice } = request.into_inner();
+    let prompt = Prompt::Chat(Chat { messages, tools, tool_choice });
+    let ask = Ask { model, prompt, generation, streamed: true };
     Ok(begin(gateway, admitted, ask).await?.into_stream())
 }
 
@@ -49,7 +49,7 @@ pub(super) async fn generate(
     let admitted = gateway.admit(&request, "Generate")?;
     let api::GenerateRequest { model, prompt, generation } = request.into_inner();
     let ask = Ask { model, prompt: Prompt::Raw(prompt), generation, streamed: false };
-    let (text, completion) = begin(gateway, admitted, ask).await?.collect().await?;
+    let (text, _, completion) = begin(gateway, admitted, ask).await?.collect().await?;
     Ok(api::GenerateResponse { text, completion: Some(completion) })
 }
 
@@ -72,7 +72,7 @@ struct Ask {
 }
 
 enum Prompt {
-    Chat(Vec<text::Message>),
+    Chat(Chat),
     Raw(String),
 }
 
@@ -96,27 +96,20 @@ async fn begin(gateway: &Gateway, admitted: Admitted, ask: Ask) -> Result<Answer
 
 impl Prompt {
     fn check(&self) -> Result<(), Fault> {
-        let too_long = |text: &str| text.len() > MAX_TEXT_BYTES;
         match self {
-            Self::Chat(messages) => {
-                if !(1..=MAX_MESSAGES).contains(&messages.len()) {
-                    return Err(Fault::invalid("messages", format!("must be 1 to {MAX_MESSAGES}")));
-                }
-                match messages.iter().position(|message| too_long(&message.content)) {
-                    Some(n) => Err(longer_than_allowed(format!("messages[{n}].content"))),
-                    None => Ok(()),
-                }
-            }
+            Self::Chat(chat) => chat.check(),
             Self::Raw(prompt) if prompt.is_empty() => Err(Fault::invalid("prompt", "must not be empty")),
-            Self::Raw(prompt) if too_long(prompt) => Err(longer_than_allowed("prompt")),
+            Self::Raw(prompt) if prompt.len() > MAX_TEXT_BYTES => {
+                Err(Fault::invalid("prompt", format!("must be at most {MAX_TEXT_BYTES} bytes")))
+            }
             Self::Raw(_) => Ok(()),
         }
     }
 
     fn turns(&self) -> Vec<request_filter::Turn<'_>> {
         match self {
-            Self::Chat(messages) => messages.iter().map(|m| (m.role, m.content.as_str())).collect(),
-            Self::Raw(prompt) => vec![(text::Role::User.into(), prompt.as_str())],
+            Self::Chat(chat) => chat.turns(),
+            Self::Raw(prompt) => vec![(text::Role::User.into(), prompt.as_str().into())],
         }
     }
 
@@ -128,8 +121,8 @@ impl Prompt {
     ) -> Result<Pieces<text::Completion>, Fault> {
         let model = route.model.id.to_string();
         Ok(match self {
-            Self::Chat(messages) => {
-                let message = text::StreamChatRequest { model, messages, generation };
+            Self::Chat(Chat { messages, tools, tool_choice }) => {
+                let message = text::StreamChatRequest { model, messages, generation, tools, tool_choice };
                 let send = |mut client: TextClient, request| async move { client.stream_chat(request).await };
                 call(route, context, message, send).await?.map(convert::chat_piece).boxed()
             }
@@ -153,21 +146,19 @@ impl Answer {
         filter.into_stream().map(message).boxed()
     }
 
-    async fn collect(self) -> Result<(String, api::Completion), Fault> {
+    /// Text, calls and how it ended.
+    async fn collect(self) -> Result<(String, Vec<text::ToolCall>, api::Completion), Fault> {
         let Self { mut filter, facts } = self;
-        let mut content = String::new();
+        let (mut content, mut calls) = (String::new(), Vec::new());
         while let Some(event) = filter.next().await? {
             match event {
                 Event::Delta { text, .. } => content.push_str(&text),
+                Event::Call(call) => calls.push(convert::tool_call(call)),
                 // The completion carries the gravest.
                 Event::Verdict(_) => {}
-                Event::End(end) => return Ok((content, convert::completion(*end, &facts))),
+                Event::End(end) => return Ok((content, calls, convert::completion(*end, &facts))),
             }
         }
         Err(Fault::internal("an answer ended without a completion"))
     }
-}
-
-fn longer_than_allowed(field: impl Into<String>) -> Fault {
-    Fault::invalid(field, format!("must be at most {MAX_TEXT_BYTES} bytes"))
 }

@@ -1,5 +1,6 @@
 //! The gRPC edge: who calls, under which rules; each area of the API has its file.
 
+mod chat;
 mod check;
 mod generation;
 mod image;

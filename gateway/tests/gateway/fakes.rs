@@ -23,6 +23,10 @@ use tonic::{Request, Response, Status, Streaming};
 #[derive(Default)]
 pub(crate) struct Script {
     pub(crate) tokens: Mutex<Vec<String>>,
+    /// Calls behind the tokens of a chat, and text behind them.
+    pub(crate) calls: Mutex<(Vec<text::ToolCall>, String)>,
+    /// The last chat.
+    pub(crate) chat: Mutex<Option<text::StreamChatRequest>>,
     pub(crate) pace: Mutex<Duration>,
     pub(crate) fault: Mutex<Option<fn() -> Fault>>,
     /// Streams that are open.
@@ -123,13 +127,25 @@ impl TextService for FakeText {
         request: Request<text::StreamChatRequest>,
     ) -> Result<Response<Self::StreamChatStream>, Status> {
         use text::stream_chat_response::Event as To;
-        let events = self.begin(&request)?.map(|event| {
-            let event = match event {
-                Event::Delta(delta) => To::Delta(delta),
-                Event::Completion(completion) => To::Completion(completion),
-            };
-            Ok(text::StreamChatResponse { event: Some(event) })
+        let (calls, behind) = self.0.calls.lock().unwrap().clone();
+        let events = self.begin(&request)?.flat_map(move |event| {
+            futures::stream::iter(match event {
+                Event::Delta(delta) => vec![To::Delta(delta)],
+                Event::Completion(mut completion) => {
+                    let mut end: Vec<To> = calls.clone().into_iter().map(To::ToolCall).collect();
+                    if !behind.is_empty() {
+                        end.push(To::Delta(text::Delta { text: behind.clone(), completion_tokens: 99 }));
+                    }
+                    if !calls.is_empty() {
+                        completion.finish_reason = common::FinishReason::ToolCalls.into();
+                    }
+                    end.push(To::Completion(completion));
+                    end
+                }
+            })
         });
+        let events = events.map(|event| Ok(text::StreamChatResponse { event: Some(event) }));
+        *self.0.chat.lock().unwrap() = Some(request.into_inner());
         Ok(Response::new(events.boxed()))
     }
 

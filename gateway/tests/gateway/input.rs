@@ -50,7 +50,11 @@ async fn a_prompt_passes_is_flagged_or_is_refused() {
 async fn every_turn_is_judged_and_turns_of_one_speaker_together() {
     let sandbox = Sandbox::start(&policy("fail_closed", "windowed", WINDOW)).await;
     sandbox.text.write("fine", Duration::ZERO);
-    let turn = |role: Role, content: &str| Message { role: role.into(), content: content.to_owned() };
+    let turn = |role: Role, content: &str| Message {
+        role: role.into(),
+        content: content.to_owned(),
+        ..Default::default()
+    };
     for messages in [
         vec![turn(Role::System, "BLOCKME"), turn(Role::User, "hello")],
         vec![turn(Role::User, "a"), turn(Role::Assistant, "BLOCKME"), turn(Role::User, "b")],

@@ -13,3 +13,4 @@ mod painter;
 mod passthrough;
 mod reload;
 mod sandbox;
+mod tools;

@@ -16,7 +16,7 @@ use atelier_proto::{
     },
     image::v1::image_service_server::ImageServiceServer,
     moderation::v1::moderation_service_server::ModerationServiceServer,
-    text::v1::{Message, Role, text_service_server::TextServiceServer},
+    text::v1::{Message, Role, ToolCall, text_service_server::TextServiceServer},
 };
 use atelier_rpc::{
     ClientConfig, Listeners, Server, ServerConfig,
@@ -163,7 +163,7 @@ impl Sandbox {
 }
 
 pub(crate) fn user(content: &str) -> Vec<Message> {
-    vec![Message { role: Role::User.into(), content: content.to_owned() }]
+    vec![Message { role: Role::User.into(), content: content.to_owned(), ..Default::default() }]
 }
 
 /// A streamed answer as it comes in.
@@ -171,13 +171,21 @@ pub(crate) struct Answer {
     pub(crate) stream: Streaming<atelier_proto::gateway::v1::StreamChatResponse>,
     pub(crate) text: String,
     pub(crate) deltas: usize,
+    pub(crate) calls: Vec<ToolCall>,
     pub(crate) verdicts: Vec<Verdict>,
     pub(crate) completion: Option<Completion>,
 }
 
 impl Answer {
     fn new(stream: Streaming<atelier_proto::gateway::v1::StreamChatResponse>) -> Self {
-        Self { stream, text: String::new(), deltas: 0, verdicts: Vec::new(), completion: None }
+        Self {
+            stream,
+            text: String::new(),
+            deltas: 0,
+            calls: Vec::new(),
+            verdicts: Vec::new(),
+            completion: None,
+        }
     }
 
     /// Takes one more event; whether there was one.
@@ -189,6 +197,7 @@ impl Answer {
                 self.text.push_str(&delta.text);
                 self.deltas += 1;
             }
+            Event::ToolCall(call) => self.calls.push(call),
             Event::Verdict(verdict) => self.verdicts.push(verdict),
             Event::Completion(completion) => self.completion = Some(completion),
         }

@@ -16,43 +16,16 @@ use crate::{
     grammar::Format,
     sampling::{Sampling, TokenLogprob},
     score::{self, Scored},
-    template::{Message, Role},
     tokens::TextTokenizer,
     truncation::{Cut, Truncation},
 };
 
+mod chat;
+
+pub(crate) use chat::{chat, tool_call};
+
 /// Tokens to write where a call does not say.
 const DEFAULT_MAX_TOKENS: usize = 256;
-
-pub(crate) fn conversation(messages: Vec<proto::Message>) -> Result<Vec<Message>, TextError> {
-    if messages.is_empty() || messages.len() > limits::MAX_MESSAGES {
-        return Err(TextError::invalid(
-            "messages",
-            format!("must have 1 to {} entries", limits::MAX_MESSAGES),
-        ));
-    }
-    messages.into_iter().enumerate().map(|(index, message)| turn(index, message)).collect()
-}
-
-fn turn(index: usize, message: proto::Message) -> Result<Message, TextError> {
-    let field = |name: &str| format!("messages[{index}].{name}");
-    let role = match message.role() {
-        proto::Role::System if index > 0 => {
-            return Err(TextError::invalid(field("role"), "a system message may only come first"));
-        }
-        proto::Role::System => Role::System,
-        proto::Role::User => Role::User,
-        proto::Role::Assistant => Role::Assistant,
-        proto::Role::Unspecified => {
-            return Err(TextError::invalid(
-                field("role"),
-                "must be ROLE_SYSTEM, ROLE_USER or ROLE_ASSISTANT",
-            ));
-        }
-    };
-    text(&message.content, || field("content"))?;
-    Ok(Message { role, content: message.content })
-}
 
 /// A text of the length that every field admits.
 pub(crate) fn text(text: &str, field: impl FnOnce() -> String) -> Result<(), TextError> {
@@ -348,14 +321,17 @@ pub(crate) fn model_ref(model: &ModelRef) -> common::ModelRef {
     common::ModelRef { id: model.id.to_string(), revision: model.revision.to_string() }
 }
 
-/// `truncated_tokens`: those of the prompt that were left out; `tokens`: those written, where they are asked for.
+/// `called`: the answer calls tools; `truncated_tokens`: those of the prompt that were left out; `tokens`: those written, where
+/// they are asked for.
 pub(crate) fn completion(
     finished: Finished,
+    called: bool,
     truncated_tokens: usize,
     tokens: Vec<proto::TokenLogprob>,
     model: &ModelRef,
 ) -> proto::Completion {
     let (finish_reason, stop_sequence) = match finished.reason {
+        FinishReason::StopToken if called => (common::FinishReason::ToolCalls, String::new()),
         FinishReason::StopToken => (common::FinishReason::Stop, String::new()),
         FinishReason::StopSequence(sequence) => (common::FinishReason::Stop, sequence.as_ref().to_owned()),
         FinishReason::Length => (common::FinishReason::Length, String::new()),

@@ -173,21 +173,33 @@ impl TokenizerFile {
         folder: &ModelFolder,
         named: NamedTokens,
     ) -> Result<Option<ChatTemplate>, TextError> {
-        self.template_source(folder)?.map(|source| ChatTemplate::new(source, named)).transpose()
+        let tool_use = self.tool_use_source(folder)?;
+        self.template_source(folder)?.map(|source| ChatTemplate::new(source, tool_use, named)).transpose()
     }
 
     /// `chat_template.jinja`, else the default one of this file.
-    fn template_source(self, folder: &ModelFolder) -> Result<Option<String>, TextError> {
+    fn template_source(&self, folder: &ModelFolder) -> Result<Option<String>, TextError> {
         if folder.has("chat_template.jinja") {
             return Ok(Some(folder.text("chat_template.jinja")?));
         }
-        Ok(match self.chat_template {
-            Some(Templates::One(source)) => Some(source),
-            Some(Templates::Named(templates)) => {
-                templates.into_iter().find(|template| template.name == "default").map(|found| found.template)
-            }
-            None => None,
+        Ok(match &self.chat_template {
+            Some(Templates::One(source)) => Some(source.clone()),
+            Some(Templates::Named(_)) | None => self.named_template("default"),
         })
+    }
+
+    /// The template for conversations with tools, where there is one of its own.
+    fn tool_use_source(&self, folder: &ModelFolder) -> Result<Option<String>, TextError> {
+        const APART: &str = "additional_chat_templates/tool_use.jinja";
+        if folder.has(APART) {
+            return Ok(Some(folder.text(APART)?));
+        }
+        Ok(self.named_template("tool_use"))
+    }
+
+    fn named_template(&self, name: &str) -> Option<String> {
+        let Some(Templates::Named(templates)) = &self.chat_template else { return None };
+        templates.iter().find(|template| template.name == name).map(|found| found.template.clone())
     }
 }
 
@@ -235,7 +247,10 @@ mod tests {
         let path = made.path().join("model");
         std::fs::create_dir(&path).expect("a folder can be made");
         for (name, text) in files {
-            std::fs::write(path.join(name), text).expect("the file can be written");
+            let file = path.join(name);
+            std::fs::create_dir_all(file.parent().expect("it is in the folder"))
+                .expect("a folder can be made");
+            std::fs::write(file, text).expect("the file can be written");
         }
         let opened = ModelFolder::open(&path).expect("the folder is whole");
         (made, opened)
@@ -296,5 +311,20 @@ mod tests {
         assert_eq!(found(&[one, apart]).as_deref(), Some("apart"));
         assert_eq!(found(&[apart]).as_deref(), Some("apart"));
         assert_eq!(found(&[]), None);
+    }
+
+    #[test]
+    fn a_template_for_tools_may_stand_apart() {
+        let found = |files: &[(&str, &str)]| {
+            let (_made, folder) = folder(files);
+            let file = TokenizerFile::read(&folder).expect("it reads");
+            file.tool_use_source(&folder).expect("it reads")
+        };
+        let named = r#"{"chat_template": [{"name": "default", "template": "d"}, {"name": "tool_use", "template": "named"}]}"#;
+        let named = ("tokenizer_config.json", named);
+        let apart = ("additional_chat_templates/tool_use.jinja", "apart");
+        assert_eq!(found(&[named]).as_deref(), Some("named"));
+        assert_eq!(found(&[named, apart]).as_deref(), Some("apart"));
+        assert_eq!(found(&[("tokenizer_config.json", r#"{"chat_template": "one"}"#)]), None);
     }
 }

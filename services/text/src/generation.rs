@@ -12,22 +12,45 @@ use crate::{
     TextError,
     config::ModelConfig,
     detokenize::Detokenizer,
-    engine::{BeamSearch, Engine, Events, GenerationCall, Transcript},
+    engine::{BeamSearch, CallWriter, Engine, Events, GenerationCall, Transcript},
     files::{GenerationFile, SamplingDefaults, TokenizerFile},
     grammar::{Format, Grammar, Grammars},
     sampling::Sampling,
     stop::StopMatcher,
     template::{ChatTemplate, Message},
     tokens::{TextTokenizer, Truncated},
+    tools::{CallReader, Choice, Syntax, Toolbox},
     truncation::{self, Cut, Truncation, room},
 };
 
 /// What is to be continued.
 pub(crate) enum Prompt {
     /// A conversation, by the model's chat template. Special tokens in messages are plain text.
-    Conversation(Vec<Message>),
+    Conversation(Chat),
     /// A raw prompt. Special tokens in it are what they say.
     Text(String),
+}
+
+/// A conversation and what may be called in it.
+pub(crate) struct Chat {
+    pub messages: Vec<Message>,
+    /// `None`: the model is told of no tools.
+    pub toolbox: Option<Toolbox>,
+}
+
+impl Chat {
+    /// Calls that were made in it.
+    fn calls(&self) -> usize {
+        self.messages.iter().map(|message| message.calls.len()).sum()
+    }
+}
+
+/// How an answer's calls are written and read.
+struct Calling {
+    syntax: Syntax,
+    toolbox: Toolbox,
+    /// Calls of the conversation before.
+    before: usize,
 }
 
 impl Prompt {
@@ -180,6 +203,10 @@ impl GenerationModel {
         workers: &Workers,
     ) -> Result<Started, TextError> {
         let field = prompt.field();
+        let calling = self.calling(&prompt)?;
+        if calling.is_some() && options.beams.is_some() {
+            return Err(TextError::invalid("generation.num_beams", "must not be set with tools"));
+        }
         let keep = room(self.context_length(), options.max_tokens);
         let read = match options.truncation {
             Truncation::Refuse => None,
@@ -200,12 +227,19 @@ impl GenerationModel {
                 limit,
             });
         }
-        let grammar = match options.format {
-            Some(format) => Some(self.compile(format, caller.deadline, workers).await?),
-            None => None,
+        let (grammar, calls) = match (options.format, calling) {
+            (Some(format), _) => (Some(self.compile(format, caller.deadline, workers).await?), None),
+            (None, Some(calling)) => {
+                let (grammar, calls) =
+                    self.compile_calls(calling, options.sampling.seed, caller.deadline, workers).await?;
+                // Where n-grams may not repeat, a grammar could leave no token possible; a call that must be is checked for it.
+                (grammar.filter(|_| options.sampling.no_repeat_ngram_size == 0), Some(calls))
+            }
+            (None, None) => (None, None),
         };
         let writer = Transcript {
             detokenizer: Detokenizer::new(Arc::clone(&self.tokenizer), &tokens),
+            calls,
             stop: StopMatcher::new(options.stop_sequences),
         };
         let mut stop_tokens = options.stop_tokens;
@@ -232,14 +266,61 @@ impl GenerationModel {
         Ok(Started { events, truncated_tokens })
     }
 
+    /// How the answer to a prompt calls, if it may.
+    ///
+    /// # Errors
+    /// The prompt has tools or calls, and the model knows none, or its syntax is not known.
+    fn calling(&self, prompt: &Prompt) -> Result<Option<Calling>, TextError> {
+        let Prompt::Conversation(chat) = prompt else { return Ok(None) };
+        let before = chat.calls();
+        if chat.toolbox.is_none() && before == 0 {
+            return Ok(None);
+        }
+        let unsupported = || TextError::TaskUnsupported { model: self.model.id.to_string(), task: "tools" };
+        let syntax = self.template.as_ref().and_then(|template| template.syntax()).ok_or_else(unsupported)?;
+        Ok(chat.toolbox.clone().map(|toolbox| Calling { syntax, toolbox, before }))
+    }
+
+    /// What an answer with calls keeps to, if anything, and what makes calls of its text.
+    async fn compile_calls(
+        &self,
+        calling: Calling,
+        seed: u64,
+        deadline: Option<Instant>,
+        workers: &Workers,
+    ) -> Result<(Option<Grammar>, CallWriter), TextError> {
+        let Calling { syntax, toolbox, before } = calling;
+        let names = toolbox.offered().into_iter().map(|tool| tool.name.clone()).collect();
+        let opener = self.tokenizer.special_id(syntax.opener()).map(|id| (id, syntax.opener()));
+        let writer = CallWriter { reader: CallReader::new(syntax, names), opener, seed, before };
+        let Some(grammars) = self.grammars.clone() else {
+            return match toolbox.choice {
+                Choice::Auto => Ok((None, writer)),
+                Choice::Required | Choice::Named(_) => Err(self.without_formats()),
+            };
+        };
+        let tokenizer = Arc::clone(&self.tokenizer);
+        let compile = move || {
+            let mark = |text: &str| match tokenizer.special_id(text) {
+                Some(id) => format!("<[{id}]>"),
+                None => format!("\"{text}\""),
+            };
+            grammars.compile_calls(syntax, &toolbox, mark)
+        };
+        Ok((workers.run(deadline, compile).await?, writer))
+    }
+
+    fn without_formats(&self) -> TextError {
+        TextError::TaskUnsupported { model: self.model.id.to_string(), task: "formats" }
+    }
+
     async fn compile(
         &self,
         format: Format,
         deadline: Option<Instant>,
         workers: &Workers,
     ) -> Result<Grammar, TextError> {
-        let unsupported = || TextError::TaskUnsupported { model: self.model.id.to_string(), task: "formats" };
-        let grammars = Arc::clone(self.grammars.as_ref().ok_or_else(unsupported)?);
+        let grammars = Arc::clone(self.grammars.as_ref().ok_or_else(|| self.without_formats())?);
         workers.run(deadline, move || grammars.compile(format)).await
     }
 
@@ -261,17 +342,18 @@ impl GenerationModel {
                 };
                 workers.run(deadline, encode).await
             }
-            Prompt::Conversation(messages) => {
+            Prompt::Conversation(Chat { messages, toolbox }) => {
                 let template = self.template.clone().ok_or_else(|| TextError::TaskUnsupported {
                     model: self.model.id.to_string(),
                     task: "chat",
                 })?;
-                let encode = move || match within {
-                    Some((cut, keep)) => {
-                        let encode = |messages: &[Message]| template.encode(messages, &tokenizer);
-                        truncation::fit(messages, keep, cut, &tokenizer, encode)
+                let tools = toolbox.map_or_else(|| Vec::new().into(), |toolbox| toolbox.tools);
+                let encode = move || {
+                    let encode = |messages: &[Message]| template.encode(messages, &tools, &tokenizer);
+                    match within {
+                        Some((cut, keep)) => truncation::fit(messages, keep, cut, &tokenizer, encode),
+                        None => encode(&messages).map(whole),
                     }
-                    None => template.encode(&messages, &tokenizer).map(whole),
                 };
                 workers.run(deadline, encode).await
             }

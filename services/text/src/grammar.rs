@@ -10,8 +10,13 @@ use llguidance::{
     api::{ParserLimits, TopLevelGrammar},
     toktrie::{ApproximateTokEnv, InferenceCapabilities, TokEnv, TokRxInfo, TokTrie},
 };
+use serde_json::Value;
 
-use crate::{TextError, tokens::TextTokenizer};
+use crate::{
+    TextError,
+    tokens::TextTokenizer,
+    tools::{Choice, MAX_REQUIRED_CALLS, Syntax, Tool, Toolbox, Within, spaced},
+};
 
 /// Most states of a grammar's lexer, some 2 KB each.
 const MAX_LEXER_STATES: usize = 20_000;
@@ -50,14 +55,12 @@ impl Format {
     fn grammar(self) -> Result<TopLevelGrammar, String> {
         match self {
             Self::JsonSchema(schema) => {
-                let mut schema =
+                let schema =
                     serde_json::from_str(&schema).map_err(|error| format!("is not JSON: {error}"))?;
-                // A model may write white space without end.
-                if let serde_json::Value::Object(schema) = &mut schema {
-                    let spacing = || serde_json::json!({"whitespace_flexible": false, "item_separator": ", ", "key_separator": ": "});
-                    schema.entry("x-guidance").or_insert_with(spacing);
-                }
-                Ok(TopLevelGrammar::from_json_schema(schema))
+                Ok(TopLevelGrammar::from_json_schema(match schema {
+                    Value::Object(schema) => Value::Object(spaced(schema)),
+                    other => other,
+                }))
             }
             Self::Regex(regex) => Ok(TopLevelGrammar::from_regex(&regex)),
             Self::Lark(grammar) if grammar.lines().count() > MAX_LARK_LINES => {
@@ -104,27 +107,88 @@ impl Grammars {
     /// The grammar is none, or too large; the error names the request's field.
     pub(crate) fn compile(&self, format: Format) -> Result<Grammar, TextError> {
         let field = format.field();
-        let wrong = |problem: String| {
-            TextError::invalid(field, problem.chars().take(MAX_PROBLEM_CHARS).collect::<String>())
+        let matcher = self.matcher(|| format.grammar())?.map_err(|problem| wrong(field, &problem))?;
+        Ok(Grammar { matcher, field, holds: Holds::Always })
+    }
+
+    /// The grammar of an answer's calls: of all of the answer where it must call, else of each call once it is opened; `None`
+    /// where nothing opens a call. `mark` spells marks for grammars. Takes up to tens of milliseconds a tool.
+    ///
+    /// # Errors
+    /// A tool's schema is none, or too large; the error names the request's field.
+    pub(crate) fn compile_calls(
+        &self,
+        syntax: Syntax,
+        toolbox: &Toolbox,
+        mark: impl Fn(&str) -> String,
+    ) -> Result<Option<Grammar>, TextError> {
+        let (within, holds) = match &toolbox.choice {
+            Choice::Auto => (Within::Call, Holds::InCalls { now: false }),
+            Choice::Required => (Within::Answer { calls: MAX_REQUIRED_CALLS }, Holds::Always),
+            Choice::Named(_) => (Within::Answer { calls: 1 }, Holds::Always),
         };
+        let grammar = syntax.grammar(&toolbox.offered(), within, mark);
+        let field = "tools";
+        let matcher = match self.matcher(|| Ok(TopLevelGrammar::from_lark(grammar)))? {
+            Ok(matcher) => matcher,
+            Err(problem) => return Err(self.culprit(&toolbox.tools)?.unwrap_or(wrong(field, &problem))),
+        };
+        if toolbox.offered().len() < toolbox.tools.len()
+            && let Some(error) = self.culprit(&toolbox.tools)?
+        {
+            return Err(error);
+        }
+        let opens = within != Within::Call || !syntax.opener().is_empty();
+        Ok(opens.then_some(Grammar { matcher, field, holds }))
+    }
+
+    /// The first tool whose schema can't be compiled.
+    fn culprit(&self, tools: &[Tool]) -> Result<Option<TextError>, TextError> {
+        for (index, tool) in tools.iter().enumerate() {
+            let schema = Value::Object(spaced(tool.parameters.clone()));
+            if let Err(problem) = self.matcher(|| Ok(TopLevelGrammar::from_json_schema(schema)))? {
+                return Ok(Some(wrong(&format!("tools[{index}].parameters_json_schema"), &problem)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The inner error says what is wrong with the grammar.
+    fn matcher(
+        &self,
+        grammar: impl FnOnce() -> Result<TopLevelGrammar, String> + Send,
+    ) -> Result<Result<Matcher, String>, TextError> {
         let compile = || {
-            let parser = self.factory.create_parser(format.grammar()?).map_err(|error| error.to_string())?;
+            let parser = self.factory.create_parser(grammar()?).map_err(|error| error.to_string())?;
             let matcher = Matcher::new(Ok(parser));
             matcher.get_error().map_or(Ok(matcher), Err)
         };
-        let compiled = thread::scope(|scope| {
+        thread::scope(|scope| {
             let thread = thread::Builder::new().name("grammar".into()).stack_size(STACK_BYTES);
             let compiling = thread.spawn_scoped(scope, compile).map_err(TextError::Thread)?;
-            compiling.join().unwrap_or_else(|_| Err("cannot be compiled".into())).map_err(wrong)
-        })?;
-        Ok(Grammar { matcher: compiled, field })
+            Ok(compiling.join().unwrap_or_else(|_| Err("cannot be compiled".into())))
+        })
     }
+}
+
+fn wrong(field: &str, problem: &str) -> TextError {
+    TextError::invalid(field, problem.chars().take(MAX_PROBLEM_CHARS).collect::<String>())
 }
 
 /// A grammar and what has been written of a sentence of it.
 pub struct Grammar {
     matcher: Matcher,
     field: &'static str,
+    holds: Holds,
+}
+
+/// Where an answer keeps to its grammar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holds {
+    /// All of it is one sentence.
+    Always,
+    /// In calls, each of which is one; elsewhere it is free.
+    InCalls { now: bool },
 }
 
 impl Grammar {
@@ -133,6 +197,9 @@ impl Grammar {
     /// # Errors
     /// The grammar is too intricate for a step.
     pub(crate) fn mask(&mut self, logits: &mut [f32]) -> Result<(), TextError> {
+        if !self.holds_now() {
+            return Ok(());
+        }
         let allowed = self.matcher.compute_mask_or_eos().map_err(|_| self.too_intricate())?;
         for (token, logit) in (0..).zip(logits) {
             if token >= allowed.len() || !allowed.get(token) {
@@ -147,16 +214,131 @@ impl Grammar {
     /// # Errors
     /// As [`Grammar::mask`].
     pub(crate) fn take(&mut self, token: u32) -> Result<(), TextError> {
-        self.matcher.consume_token(token).map_err(|_| self.too_intricate())
+        if !self.holds_now() {
+            return Ok(());
+        }
+        self.matcher.consume_token(token).map_err(|_| self.too_intricate())?;
+        if let Holds::InCalls { now } = &mut self.holds
+            && self.matcher.is_stopped()
+        {
+            *now = false;
+            self.matcher.reset().map_err(|_| self.too_intricate())?;
+        }
+        Ok(())
     }
 
-    /// Nothing may follow.
+    /// A call has been opened.
+    pub(crate) fn wake(&mut self) {
+        if let Holds::InCalls { now } = &mut self.holds {
+            *now = true;
+        }
+    }
+
+    fn holds_now(&self) -> bool {
+        self.holds != Holds::InCalls { now: false }
+    }
+
+    /// Nothing may follow in the answer.
     pub(crate) fn is_complete(&self) -> bool {
-        self.matcher.is_stopped()
+        self.holds == Holds::Always && self.matcher.is_stopped()
     }
 
     /// The matcher's own messages quote the grammar.
     fn too_intricate(&self) -> TextError {
         TextError::invalid(self.field, "is too intricate: its parser went beyond the limits of a step")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::tokens::byte_tokenizer;
+
+    fn tool(name: &str, parameters: Value) -> Tool {
+        let parameters = parameters.as_object().cloned().expect("it is an object");
+        Tool { name: name.into(), description: String::new(), parameters }
+    }
+
+    fn toolbox(choice: Choice) -> Toolbox {
+        // References are within each tool's own schema.
+        let word = json!({"type": "object", "properties": {"w": {"$ref": "#/$defs/w"}}, "required": ["w"],
+            "additionalProperties": false, "$defs": {"w": {"enum": ["a", "é\"", 7]}}});
+        let none = json!({"type": "object", "properties": {}, "additionalProperties": false});
+        Toolbox { tools: [tool("say", word), tool("now", none)].into(), choice }
+    }
+
+    /// How much of a text a grammar lets a model write, and whether it is complete then.
+    fn allowed(syntax: Syntax, choice: Choice, special: &[&str], text: &str) -> (usize, bool) {
+        let tokenizer = byte_tokenizer(&[&["<end>"], special].concat());
+        let grammars = Grammars::new(&tokenizer, &[256]).expect("they can be had");
+        let mark = |text: &str| match tokenizer.special_id(text) {
+            Some(id) => format!("<[{id}]>"),
+            None => format!("\"{text}\""),
+        };
+        let grammar = grammars.compile_calls(syntax, &toolbox(choice), mark).expect("it compiles");
+        let mut grammar = grammar.expect("something opens a call");
+        grammar.wake();
+        let tokens = tokenizer.encode(text, false).expect("it encodes");
+        for (written, &token) in tokens.iter().enumerate() {
+            let mut logits = vec![0.0; tokenizer.vocabulary_size()];
+            grammar.mask(&mut logits).expect("it is simple");
+            if grammar.is_complete() || !grammar.holds_now() || logits[token as usize] != 0.0 {
+                return (written, grammar.is_complete() || !grammar.holds_now());
+            }
+            grammar.take(token).expect("it is allowed");
+        }
+        (tokens.len(), grammar.is_complete() || !grammar.holds_now())
+    }
+
+    #[test]
+    fn a_call_that_is_opened_is_written_to_its_end() {
+        let say = "\n{\"name\": \"say\", \"arguments\": {\"w\": \"é\\\"\"}}\n</tool_call>";
+        assert_eq!(allowed(Syntax::Tagged, Choice::Auto, &[], say), (say.len(), true));
+        assert_eq!(allowed(Syntax::Tagged, Choice::Auto, &[], &format!("{say} and")), (say.len(), true));
+        let closing = ["</tool_call>"];
+        assert_eq!(allowed(Syntax::Tagged, Choice::Auto, &closing, say), (say.len() - 11, true));
+        let other = "{\"name\": \"shout\"";
+        assert_eq!(allowed(Syntax::Tagged, Choice::Auto, &[], other).0, "{\"name\": \"s".len());
+        let wrong = "{\"name\": \"say\", \"arguments\": {\"w\": 8";
+        assert_eq!(allowed(Syntax::Tagged, Choice::Auto, &[], wrong).0, wrong.len() - 1);
+        let list = "[{\"name\": \"now\", \"arguments\": {}}, {\"name\": \"say\", \"arguments\": {\"w\": 7}}]";
+        assert_eq!(allowed(Syntax::Listed, Choice::Auto, &[], list), (list.len(), true));
+    }
+
+    #[test]
+    fn an_answer_that_must_call_is_calls() {
+        let now = "<tool_call>\n{\"name\": \"now\", \"arguments\": {}}\n</tool_call>";
+        let two = format!("{now}\n{now}");
+        assert_eq!(allowed(Syntax::Tagged, Choice::Required, &[], &two), (two.len(), false), "more may come");
+        let marks = ["<tool_call>", "</tool_call>"];
+        assert_eq!(allowed(Syntax::Tagged, Choice::Required, &marks, &two).0, two.len() - 42);
+        let named = || Choice::Named("now".into());
+        assert_eq!(allowed(Syntax::Tagged, named(), &[], &two), (now.len(), true));
+        assert_eq!(allowed(Syntax::Tagged, named(), &[], "I").0, 0);
+        let bare = "{\"name\": \"now\", \"parameters\": {}}";
+        assert_eq!(allowed(Syntax::Bare, Choice::Required, &[], bare), (bare.len(), true));
+        let list = "[TOOL_CALLS][{\"name\": \"now\", \"arguments\": {}}]";
+        assert_eq!(allowed(Syntax::Listed, named(), &["[TOOL_CALLS]"], list), (list.len() - 11, true));
+    }
+
+    #[test]
+    fn a_schema_that_cant_be_kept_is_named() {
+        let tokenizer = byte_tokenizer(&["<end>"]);
+        let grammars = Grammars::new(&tokenizer, &[256]).expect("they can be had");
+        let bad = json!({"type": "object", "properties": {"a": {"$ref": "#/$defs/none"}}});
+        let tools = [tool("good", json!({"type": "object"})), tool("bad", bad)];
+        for choice in [Choice::Auto, Choice::Named("good".into())] {
+            let toolbox = Toolbox { tools: tools.to_vec().into(), choice };
+            for syntax in [Syntax::Tagged, Syntax::Listed, Syntax::Bare] {
+                let mark = |text: &str| format!("\"{text}\"");
+                let error = grammars.compile_calls(syntax, &toolbox, mark).err().expect("it is refused");
+                assert!(
+                    matches!(&error, TextError::Invalid { field, .. } if field == "tools[1].parameters_json_schema"),
+                    "{error}"
+                );
+            }
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The text service: chat, generation, tokens and embeddings from ONNX language models.
 //!
 //! A call goes: `service` (gRPC) -> `convert` (checks) -> `generation` (template, tokens) -> `engine` (slots, steps;
-//! `sampling` chooses tokens, `detokenize` and `stop` make text of them) -> events back to the caller. Texts that are
+//! `sampling` chooses tokens, `detokenize`, `tools` and `stop` make text and calls of them) -> events back to the caller. Texts that are
 //! scored (`score`) take the same way and write nothing. Embeddings go through `embedding` and the batcher of
 //! `atelier-inference`.
 
@@ -26,6 +26,7 @@ mod service;
 pub mod stop;
 pub mod template;
 pub mod tokens;
+pub mod tools;
 mod truncation;
 mod utf8;
 

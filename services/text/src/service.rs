@@ -70,18 +70,17 @@ impl Text {
         let options = convert::options(generation, model.defaults(), model.tokenizer(), random_seed)?;
         let deadline = caller.deadline;
         let started = model.start(prompt, options, caller, &self.workers).await?;
-        Ok(Running { started, served, workers: self.workers.clone(), deadline })
+        Ok(Running { started, served, called: false, workers: self.workers.clone(), deadline })
     }
 
     async fn chat_call(
         &self,
-        model: &str,
-        messages: Vec<proto::Message>,
-        generation: Option<proto::GenerationConfig>,
+        request: proto::StreamChatRequest,
         caller: Caller,
     ) -> Result<Running, TextError> {
-        let messages = convert::conversation(messages)?;
-        self.start(model, Prompt::Conversation(messages), generation, caller).await
+        let proto::StreamChatRequest { model, messages, generation, tools, tool_choice } = request;
+        let chat = convert::chat(messages, tools, tool_choice, generation.as_ref())?;
+        self.start(&model, Prompt::Conversation(chat), generation, caller).await
     }
 
     async fn generate_call(
@@ -201,18 +200,38 @@ struct Running {
     started: Started,
     /// Keeps the model in memory to the end of the call.
     served: Arc<Served>,
+    /// There was a call in the answer.
+    called: bool,
     workers: Workers,
     deadline: Option<Instant>,
 }
 
+/// What the caller of a stream is told.
+enum Told {
+    Delta(proto::Delta),
+    Call(proto::ToolCall),
+    Completion(proto::Completion),
+}
+
 impl Running {
-    /// Waits for the end.
-    async fn whole(mut self) -> Result<(String, proto::Completion), TextError> {
-        let mut text = String::new();
+    async fn next(&mut self) -> Result<Event, TextError> {
+        let event = self.started.events.next().await.unwrap_or(Err(TextError::TaskLost("the engine")))?;
+        if let Event::Delta { calls, .. } = &event {
+            self.called |= !calls.is_empty();
+        }
+        Ok(event)
+    }
+
+    /// Waits for the end: text, calls and how it ended.
+    async fn whole(mut self) -> Result<(String, Vec<proto::ToolCall>, proto::Completion), TextError> {
+        let (mut text, mut called) = (String::new(), Vec::new());
         loop {
-            match self.started.events.next().await.unwrap_or(Err(TextError::TaskLost("the engine")))? {
-                Event::Delta { text: delta, .. } => text += &delta,
-                Event::Finished(finished) => return Ok((text, self.completion(finished).await?)),
+            match self.next().await? {
+                Event::Delta { text: delta, calls, .. } => {
+                    text += &delta;
+                    called.extend(calls.into_iter().map(convert::tool_call));
+                }
+                Event::Finished(finished) => return Ok((text, called, self.completion(finished).await?)),
             }
         }
     }
@@ -220,28 +239,30 @@ impl Running {
     async fn completion(&self, mut finished: Finished) -> Result<proto::Completion, TextError> {
         let logprobs = std::mem::take(&mut finished.logprobs);
         let tokens = spell(logprobs, self.served.tokenizer(), self.deadline, &self.workers).await?;
-        Ok(convert::completion(finished, self.started.truncated_tokens, tokens, self.served.model()))
+        let truncated_tokens = self.started.truncated_tokens;
+        Ok(convert::completion(finished, self.called, truncated_tokens, tokens, self.served.model()))
     }
 
     /// The events as messages, up to the end or an error.
-    fn stream<T: Send + 'static>(
-        self,
-        delta: fn(proto::Delta) -> T,
-        completion: fn(proto::Completion) -> T,
-    ) -> Answers<T> {
-        Box::pin(stream::unfold(Some(self), move |running| async move {
+    fn stream<T: Send + 'static>(self, message: fn(Told) -> T) -> Answers<T> {
+        let told = stream::unfold(Some(self), |running| async move {
             let mut running = running?;
-            match running.started.events.next().await.unwrap_or(Err(TextError::TaskLost("the engine"))) {
-                Ok(Event::Delta { text, completion_tokens }) => {
-                    Some((Ok(delta(convert::delta(text, completion_tokens))), Some(running)))
+            match running.next().await {
+                Ok(Event::Delta { text, calls, completion_tokens }) => {
+                    let delta = (!text.is_empty()).then(|| convert::delta(text, completion_tokens));
+                    let calls = calls.into_iter().map(|call| Told::Call(convert::tool_call(call)));
+                    let told = delta.map(Told::Delta).into_iter().chain(calls).map(Ok).collect();
+                    Some((told, Some(running)))
                 }
                 Ok(Event::Finished(finished)) => {
                     let end = running.completion(finished).await;
-                    Some((end.map(completion).map_err(status), None))
+                    Some((vec![end.map(Told::Completion)], None))
                 }
-                Err(error) => Some((Err(status(error)), None)),
+                Err(error) => Some((vec![Err(error)], None)),
             }
-        }))
+        });
+        let told = told.flat_map(|told: Vec<Result<Told, TextError>>| stream::iter(told));
+        Box::pin(told.map(move |told| told.map(message).map_err(status)))
     }
 }
 
@@ -284,29 +305,33 @@ impl TextService for Text {
 
     async fn chat(&self, request: Request<proto::ChatRequest>) -> Reply<proto::ChatResponse> {
         let caller = caller(&request);
-        let request = request.into_inner();
-        let running = self.chat_call(&request.model, request.messages, request.generation, caller).await;
-        let (content, completion) = running.map_err(status)?.whole().await.map_err(status)?;
-        let message = proto::Message { role: proto::Role::Assistant.into(), content };
+        let proto::ChatRequest { model, messages, generation, tools, tool_choice } = request.into_inner();
+        let request = proto::StreamChatRequest { model, messages, generation, tools, tool_choice };
+        let running = self.chat_call(request, caller).await;
+        let (content, tool_calls, completion) = running.map_err(status)?.whole().await.map_err(status)?;
+        let role = proto::Role::Assistant.into();
+        let message = proto::Message { role, content, tool_calls, tool_call_id: String::new() };
         Ok(Response::new(proto::ChatResponse { message: Some(message), completion: Some(completion) }))
     }
 
     async fn stream_chat(&self, request: Request<proto::StreamChatRequest>) -> Reply<Self::StreamChatStream> {
         use proto::{StreamChatResponse as Answer, stream_chat_response::Event};
         let caller = caller(&request);
-        let request = request.into_inner();
-        let running = self.chat_call(&request.model, request.messages, request.generation, caller).await;
-        Ok(Response::new(running.map_err(status)?.stream(
-            |delta| Answer { event: Some(Event::Delta(delta)) },
-            |completion| Answer { event: Some(Event::Completion(completion)) },
-        )))
+        let running = self.chat_call(request.into_inner(), caller).await;
+        Ok(Response::new(running.map_err(status)?.stream(|told| Answer {
+            event: Some(match told {
+                Told::Delta(delta) => Event::Delta(delta),
+                Told::Call(call) => Event::ToolCall(call),
+                Told::Completion(completion) => Event::Completion(completion),
+            }),
+        })))
     }
 
     async fn generate(&self, request: Request<proto::GenerateRequest>) -> Reply<proto::GenerateResponse> {
         let caller = caller(&request);
         let request = request.into_inner();
         let running = self.generate_call(&request.model, request.prompt, request.generation, caller).await;
-        let (text, completion) = running.map_err(status)?.whole().await.map_err(status)?;
+        let (text, _, completion) = running.map_err(status)?.whole().await.map_err(status)?;
         Ok(Response::new(proto::GenerateResponse { text, completion: Some(completion) }))
     }
 
@@ -318,10 +343,14 @@ impl TextService for Text {
         let caller = caller(&request);
         let request = request.into_inner();
         let running = self.generate_call(&request.model, request.prompt, request.generation, caller).await;
-        Ok(Response::new(running.map_err(status)?.stream(
-            |delta| Answer { event: Some(Event::Delta(delta)) },
-            |completion| Answer { event: Some(Event::Completion(completion)) },
-        )))
+        Ok(Response::new(running.map_err(status)?.stream(|told| Answer {
+            event: match told {
+                Told::Delta(delta) => Some(Event::Delta(delta)),
+                // A raw prompt offers no tools.
+                Told::Call(_) => None,
+                Told::Completion(completion) => Some(Event::Completion(completion)),
+            },
+        })))
     }
 
     async fn tokenize(&self, request: Request<proto::TokenizeRequest>) -> Reply<proto::TokenizeResponse> {

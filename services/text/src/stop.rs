@@ -5,13 +5,35 @@
 
 use std::sync::Arc;
 
+use crate::tools::ToolCall;
+
 /// What may leave after a piece of text came in.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Passed {
     /// Text that can no longer be part of a stop sequence.
     pub text: String,
+    /// Calls that are complete.
+    pub calls: Vec<ToolCall>,
+    /// A call has been opened: what follows keeps to the grammar of calls, if there is one.
+    pub opened: bool,
     /// The stop sequence that ended the text; nothing may follow.
     pub stopped: Option<Arc<str>>,
+}
+
+impl Passed {
+    /// Text alone.
+    #[must_use]
+    pub fn text(text: String) -> Self {
+        Self { text, ..Self::default() }
+    }
+
+    /// This and what comes after it.
+    #[must_use]
+    pub fn then(mut self, later: Self) -> Self {
+        self.text += &later.text;
+        self.calls.extend(later.calls);
+        Self { opened: later.opened, stopped: later.stopped, ..self }
+    }
 }
 
 /// Holds back what may be the beginning of a stop sequence.
@@ -31,7 +53,7 @@ impl StopMatcher {
     /// Takes more text and gives what may leave.
     pub fn push(&mut self, text: &str) -> Passed {
         if self.sequences.is_empty() {
-            return Passed { text: text.to_owned(), stopped: None };
+            return Passed::text(text.to_owned());
         }
         self.held.push_str(text);
         // The smallest end decides; of one sequence, the first occurrence has it.
@@ -42,11 +64,11 @@ impl StopMatcher {
         if let Some((_, start, sequence)) = found.min_by_key(|&(end, start, _)| (end, start)) {
             let stopped = Some(Arc::clone(sequence));
             self.held.truncate(start);
-            return Passed { text: std::mem::take(&mut self.held), stopped };
+            return Passed { stopped, ..Passed::text(std::mem::take(&mut self.held)) };
         }
         let keep = self.sequences.iter().map(|sequence| overlap(&self.held, sequence)).max().unwrap_or(0);
         let rest = self.held.split_off(self.held.len() - keep);
-        Passed { text: std::mem::replace(&mut self.held, rest), stopped: None }
+        Passed::text(std::mem::replace(&mut self.held, rest))
     }
 
     /// The text has ended otherwise: what was held back is text after all.
@@ -56,7 +78,7 @@ impl StopMatcher {
 }
 
 /// Length of the longest proper beginning of `sequence` with which `text` ends.
-fn overlap(text: &str, sequence: &str) -> usize {
+pub(crate) fn overlap(text: &str, sequence: &str) -> usize {
     let longest = text.len().min(sequence.len() - 1);
     let fits = |&length: &usize| text.as_bytes().ends_with(&sequence.as_bytes()[..length]);
     // A match on bytes may part a character only if it parts the same one in both, which no UTF-8 text allows at the

@@ -3,7 +3,9 @@
 //! What users write must not speak with the template's voice: `<|im_end|>` in a message stays plain text. Before a
 //! message is rendered, a break mark goes into every spelling of a special token in it; after rendering, the prompt
 //! falls apart at the marks and each part is tokenized by itself, so no special token can form across a mark. A
-//! conversation without such spellings has no marks and is tokenized whole, exactly as transformers would.
+//! conversation without such spellings has no marks and is tokenized whole, exactly as transformers would. What tools give
+//! back, descriptions, schemas and the arguments of calls are treated in the same way, and so are spellings by which a
+//! template marks calls and results, special tokens or not.
 
 use std::borrow::Cow;
 
@@ -13,13 +15,21 @@ use minijinja::{
     value::{Kwargs, Serde, Value},
 };
 use serde::Serialize;
+use serde_json::{Map, Value as Json};
 
-use crate::{clock, error::TextError, tokens::TextTokenizer};
+use crate::{
+    clock,
+    error::TextError,
+    tokens::TextTokenizer,
+    tools::{Probe, Syntax, Tool, ToolCall},
+};
 
 /// Instructions that one rendering may run. A conversation of 1,024 messages takes some ten thousand; a template that
 /// loops without end is stopped after about a second.
 const FUEL: u64 = 10_000_000;
 const NAME: &str = "chat";
+/// Where a model has a template of its own for conversations with tools.
+const TOOL_USE: &str = "tool_use";
 
 /// Who says a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -31,15 +41,41 @@ pub enum Role {
     User,
     /// The model.
     Assistant,
+    /// A tool that the model called.
+    Tool,
 }
 
 /// One turn of a conversation.
-#[derive(Clone, PartialEq, Eq, Serialize)]
+#[derive(Clone, PartialEq)]
 pub struct Message {
     /// Who says it.
     pub role: Role,
     /// What is said.
     pub content: String,
+    /// What the model calls in it.
+    pub calls: Vec<ToolCall>,
+    /// Which call a tool answers.
+    pub result_of: Option<Reference>,
+}
+
+impl Message {
+    /// A turn without calls.
+    pub fn new(role: Role, content: impl Into<String>) -> Self {
+        Self { role, content: content.into(), calls: Vec::new(), result_of: None }
+    }
+
+    fn is_about_tools(&self) -> bool {
+        !self.calls.is_empty() || self.result_of.is_some()
+    }
+}
+
+/// A call that was made before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// The call's id.
+    pub id: String,
+    /// The tool's name.
+    pub name: String,
 }
 
 impl std::fmt::Debug for Message {
@@ -63,14 +99,15 @@ pub struct NamedTokens {
 pub struct ChatTemplate {
     environment: Environment<'static>,
     named: NamedTokens,
+    syntax: Option<Syntax>,
 }
 
 impl ChatTemplate {
-    /// Compiles a template.
+    /// Compiles a template, and the one that takes its place where there are tools.
     ///
     /// # Errors
     /// It is not valid Jinja.
-    pub fn new(source: String, named: NamedTokens) -> Result<Self, TextError> {
+    pub fn new(source: String, tool_use: Option<String>, named: NamedTokens) -> Result<Self, TextError> {
         let mut environment = Environment::new();
         // As transformers' `_compile_jinja_template` sets up jinja2.
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
@@ -81,24 +118,36 @@ impl ChatTemplate {
         environment.add_function("strftime_now", |pattern: String| clock::strftime_now(&pattern));
         environment.add_filter("tojson", to_json);
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-        environment
-            .add_template_owned(NAME, source)
-            .map_err(|cause| TextError::model_file("chat template", cause))?;
-        Ok(Self { environment, named })
+        for (name, source) in [(NAME, Some(source)), (TOOL_USE, tool_use)] {
+            let added = source.map_or(Ok(()), |source| environment.add_template_owned(name, source));
+            added.map_err(|cause| TextError::model_file("chat template", cause))?;
+        }
+        let mut template = Self { environment, named, syntax: None };
+        template.syntax = template.probe();
+        Ok(template)
+    }
+
+    /// How the model spells calls; `None`: the template knows no tools, or a syntax that is not known here.
+    #[must_use]
+    pub fn syntax(&self) -> Option<Syntax> {
+        self.syntax
     }
 
     /// Renders a conversation, ready for the model's answer, and tokenizes it.
     ///
     /// # Errors
     /// The template refuses the conversation (roles in an order it does not know, say) or runs too long.
-    pub fn encode(&self, messages: &[Message], tokenizer: &TextTokenizer) -> Result<Vec<u32>, TextError> {
-        let special = tokenizer.special_tokens();
-        let mark = BreakMark::for_conversation(messages)?;
-        let broken: Vec<_> = messages
-            .iter()
-            .map(|message| Turn { role: message.role, content: mark.protect(&message.content, special) })
-            .collect();
-        let prompt = self.render(&broken)?;
+    pub fn encode(
+        &self,
+        messages: &[Message],
+        tools: &[Tool],
+        tokenizer: &TextTokenizer,
+    ) -> Result<Vec<u32>, TextError> {
+        let marks = self.syntax.map_or(&[][..], Syntax::marks).iter().copied();
+        let spellings = tokenizer.special_tokens().iter().map(String::as_str).chain(marks).collect();
+        let voice = Voice { mark: BreakMark::absent_from(messages, tools)?, spellings };
+        let prompt = self.render(messages, tools, &voice)?;
+        let mark = voice.mark;
         let mut ids = Vec::new();
         for part in prompt.split(mark.0).filter(|part| !part.is_empty()) {
             ids.append(&mut tokenizer.encode(part, false)?);
@@ -106,16 +155,21 @@ impl ChatTemplate {
         Ok(ids)
     }
 
-    fn render(&self, messages: &[Turn<'_>]) -> Result<String, TextError> {
+    fn render(&self, messages: &[Message], tools: &[Tool], voice: &Voice<'_>) -> Result<String, TextError> {
+        let turns: Vec<Turn<'_>> = messages.iter().map(|message| Turn::of(message, voice)).collect();
+        let offered: Vec<_> = tools.iter().map(|tool| Entry::of_tool(tool, voice)).collect();
         let context = minijinja::context! {
-            messages => Serde(messages),
+            messages => Serde(turns),
             add_generation_prompt => true,
             bos_token => self.named.bos.as_deref(),
             eos_token => self.named.eos.as_deref(),
-            tools => (),
+            tools => (!offered.is_empty()).then_some(Serde(offered)),
             documents => (),
         };
-        let template = self.environment.get_template(NAME).map_err(TextError::template)?;
+        let about_tools = !tools.is_empty() || messages.iter().any(Message::is_about_tools);
+        let own = about_tools.then(|| self.environment.get_template(TOOL_USE).ok()).flatten();
+        let template = own.map_or_else(|| self.environment.get_template(NAME), Ok);
+        let template = template.map_err(TextError::template)?;
         template.render(context).map_err(|error| match raised(&error) {
             Some(message) => TextError::ConversationRefused(message),
             None if error.kind() == ErrorKind::OutOfFuel => {
@@ -126,10 +180,121 @@ impl ChatTemplate {
     }
 }
 
+impl ChatTemplate {
+    /// What the template makes of a conversation with a call in it.
+    fn probe(&self) -> Option<Syntax> {
+        let probe = Probe::new();
+        let voice = Voice { mark: BreakMark('\u{FDD0}'), spellings: Vec::new() };
+        let render = |tools: &[Tool], answer: Message| {
+            let Probe { call: ToolCall { id, name, .. }, .. } = &probe;
+            let mut talk = vec![Message::new(Role::User, "What is it?"), answer];
+            if talk[1].is_about_tools() {
+                let result_of = Some(Reference { id: id.clone(), name: name.clone() });
+                talk.push(Message { result_of, ..Message::new(Role::Tool, "A place.") });
+            }
+            self.render(&talk, tools, &voice).ok()
+        };
+        let called = Message { calls: vec![probe.call.clone()], ..Message::new(Role::Assistant, "") };
+        let bare = Message::new(Role::Assistant, probe.bare());
+        let tools = std::slice::from_ref(&probe.tool);
+        let (told, untold) = (render(tools, called.clone())?, render(&[], called));
+        if untold.as_ref() == Some(&told) {
+            return None;
+        }
+        probe.syntax(&told, &render(tools, bare).unwrap_or_default())
+    }
+}
+
+/// A message as templates know it.
 #[derive(Serialize)]
 struct Turn<'a> {
     role: Role,
     content: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<Entry<'a, Called>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_call_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+}
+
+/// A tool or a call of one as templates know them.
+#[derive(Serialize)]
+struct Entry<'a, T> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    r#type: &'static str,
+    function: T,
+}
+
+#[derive(Serialize)]
+struct Described<'a> {
+    name: &'a str,
+    description: Cow<'a, str>,
+    parameters: Json,
+}
+
+#[derive(Serialize)]
+struct Called {
+    name: String,
+    arguments: Json,
+}
+
+impl<'a> Turn<'a> {
+    fn of(message: &'a Message, voice: &Voice<'_>) -> Self {
+        let Message { role, content, calls, result_of } = message;
+        Self {
+            role: *role,
+            content: voice.spare(content),
+            tool_calls: calls.iter().map(|call| Entry::of_call(call, voice)).collect(),
+            tool_call_id: result_of.as_ref().map(|call| call.id.as_str()),
+            name: result_of.as_ref().map(|call| call.name.as_str()),
+        }
+    }
+}
+
+impl<'a> Entry<'a, Described<'a>> {
+    fn of_tool(tool: &'a Tool, voice: &Voice<'_>) -> Self {
+        let function = Described {
+            name: &tool.name,
+            description: voice.spare(&tool.description),
+            parameters: voice.spare_object(&tool.parameters),
+        };
+        Self { id: None, r#type: "function", function }
+    }
+}
+
+impl<'a> Entry<'a, Called> {
+    fn of_call(call: &'a ToolCall, voice: &Voice<'_>) -> Self {
+        let function = Called { name: call.name.clone(), arguments: voice.spare_object(&call.arguments) };
+        Self { id: Some(&call.id), r#type: "function", function }
+    }
+}
+
+/// What only the template may say.
+struct Voice<'a> {
+    spellings: Vec<&'a str>,
+    mark: BreakMark,
+}
+
+impl Voice<'_> {
+    fn spare<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        self.mark.protect(text, &self.spellings)
+    }
+
+    fn spare_object(&self, object: &Map<String, Json>) -> Json {
+        let entry = |(key, value): (&String, &Json)| (self.spare(key).into_owned(), self.spare_json(value));
+        Json::Object(object.iter().map(entry).collect())
+    }
+
+    fn spare_json(&self, value: &Json) -> Json {
+        match value {
+            Json::String(text) => Json::String(self.spare(text).into_owned()),
+            Json::Array(items) => items.iter().map(|item| self.spare_json(item)).collect(),
+            Json::Object(object) => self.spare_object(object),
+            Json::Null | Json::Bool(_) | Json::Number(_) => value.clone(),
+        }
+    }
 }
 
 /// A character that occurs nowhere in the conversation.
@@ -139,20 +304,27 @@ struct BreakMark(char);
 impl BreakMark {
     /// Unicode's noncharacters U+FDD0 to U+FDEF are set aside for such internal use; no text should hold them, and one
     /// that holds all of them is refused.
-    fn for_conversation(messages: &[Message]) -> Result<Self, TextError> {
-        let absent = |mark: &char| messages.iter().all(|message| !message.content.contains(*mark));
-        let mark = ('\u{FDD0}'..='\u{FDEF}').find(absent);
+    fn absent_from(messages: &[Message], tools: &[Tool]) -> Result<Self, TextError> {
+        // JSON is written without escapes of such characters.
+        let json = |object: &Map<String, Json>| serde_json::to_string(object).map_err(TextError::template);
+        let calls = messages.iter().flat_map(|message| &message.calls).map(|call| json(&call.arguments));
+        let schemas = tools.iter().map(|tool| json(&tool.parameters));
+        let written = calls.chain(schemas).collect::<Result<Vec<_>, _>>()?;
+        let plain = messages.iter().map(|message| &message.content);
+        let described = tools.iter().map(|tool| &tool.description);
+        let texts: Vec<&String> = plain.chain(described).chain(&written).collect();
+        let mark = ('\u{FDD0}'..='\u{FDEF}').find(|mark| !texts.iter().any(|text| text.contains(*mark)));
         mark.map(Self)
             .ok_or_else(|| TextError::ConversationRefused("it holds every Unicode noncharacter".into()))
     }
 
     /// Puts a mark after the first character of each spelling of a special token, overlapping ones included.
-    fn protect<'a>(self, content: &'a str, special: &[String]) -> Cow<'a, str> {
+    fn protect<'a>(self, content: &'a str, spellings: &[&str]) -> Cow<'a, str> {
         let mut breaks = Vec::new();
-        for token in special {
+        for token in spellings {
             let first = token.chars().next().map_or(0, char::len_utf8);
             let mut from = 0;
-            while let Some(at) = content[from..].find(token.as_str()) {
+            while let Some(at) = content[from..].find(token) {
                 from += at + first;
                 breaks.push(from);
             }

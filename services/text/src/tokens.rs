@@ -74,6 +74,12 @@ impl TextTokenizer {
         self.inner.token_to_id(token)
     }
 
+    /// The special token of this spelling.
+    #[must_use]
+    pub(crate) fn special_id(&self, spelling: &str) -> Option<u32> {
+        self.special.iter().any(|special| special == spelling).then(|| self.id_of(spelling)).flatten()
+    }
+
     /// The spelling of an id; `None` outside the vocabulary.
     #[must_use]
     pub fn spelling(&self, id: u32) -> Option<String> {
@@ -183,4 +189,29 @@ static BYTE_OF: LazyLock<HashMap<char, u8>> = LazyLock::new(|| {
 #[cfg(test)]
 pub(crate) fn byte_spellings() -> impl Iterator<Item = char> {
     BYTE_OF.keys().copied()
+}
+
+/// A byte-level tokenizer of single bytes and these special tokens, whose ids are 256 and up.
+#[cfg(test)]
+pub(crate) fn byte_tokenizer(special: &[&str]) -> TextTokenizer {
+    let vocabulary: serde_json::Map<String, serde_json::Value> =
+        byte_spellings().zip(0..256).map(|(spelling, id)| (spelling.to_string(), id.into())).collect();
+    let special: Vec<_> = special
+        .iter()
+        .zip(256..)
+        .map(|(content, id)| {
+            serde_json::json!({"id": id, "content": content, "special": true, "normalized": false,
+                "single_word": false, "lstrip": false, "rstrip": false})
+        })
+        .collect();
+    let byte_level = serde_json::json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
+    let file = serde_json::json!({
+        "version": "1.0", "truncation": null, "padding": null, "normalizer": null, "post_processor": null,
+        "added_tokens": special, "pre_tokenizer": byte_level, "decoder": byte_level,
+        "model": {"type": "BPE", "vocab": vocabulary, "merges": []},
+    });
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let path = folder.path().join("tokenizer.json");
+    std::fs::write(&path, file.to_string()).expect("the file can be written");
+    TextTokenizer::load(&path).expect("the tokenizer is valid")
 }

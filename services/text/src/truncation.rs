@@ -50,7 +50,7 @@ pub(crate) fn room(context_length: usize, max_tokens: usize) -> usize {
 const MAX_ROUNDS: usize = 8;
 
 /// The tokens of a conversation, at most `keep` if it can be shortened to them: [`Cut::Start`] leaves out the oldest turns, but
-/// never a system message nor the last one, and what is left begins with a user's; the others shorten the text of the longest message.
+/// never a system message nor the last one (nor what a last one's tools were called for), and what is left begins with a user's; the others shorten the text of the longest message.
 ///
 /// # Errors
 /// Those of `encode`, which renders and tokenizes a conversation.
@@ -87,7 +87,10 @@ pub(crate) fn fit(
 /// Whether there was a turn to leave out.
 fn leave_out_oldest(messages: &mut Vec<Message>, counts: &[usize], over: usize) -> bool {
     let first = usize::from(messages.first().is_some_and(|message| message.role == Role::System));
-    let last = messages.len().saturating_sub(1);
+    let last = match messages.last().map(|message| message.role) {
+        Some(Role::Tool) => messages.iter().rposition(|message| message.role == Role::User).unwrap_or(first),
+        Some(Role::System | Role::User | Role::Assistant) | None => messages.len().saturating_sub(1),
+    };
     let mut left_out = 0;
     // Turns are left out whole: up to a user's message.
     let end = (first..last).find(|&at| {
@@ -139,7 +142,7 @@ mod tests {
 
     #[test]
     fn the_oldest_turns_go_first() {
-        let message = |role, content: &str| Message { role, content: content.into() };
+        let message = |role, content: &str| Message::new(role, content);
         let talk = || {
             vec![
                 message(Role::System, "s"),
@@ -156,6 +159,9 @@ mod tests {
             assert_eq!(messages.iter().map(|message| message.content.as_str()).collect::<String>(), kept);
         }
         assert!(!leave_out_oldest(&mut vec![message(Role::User, "1")], &[10], 5));
+        let mut called = [talk(), vec![message(Role::Assistant, "6"), message(Role::Tool, "7")]].concat();
+        assert!(leave_out_oldest(&mut called, &[5, 10, 10, 10, 10, 10, 1, 1], 999));
+        assert_eq!(called.iter().map(|message| message.content.as_str()).collect::<String>(), "s567");
         let mut pair = vec![message(Role::System, "s"), message(Role::User, "1")];
         assert!(!leave_out_oldest(&mut pair, &[5, 10], 5));
     }

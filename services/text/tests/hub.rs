@@ -40,7 +40,7 @@ struct Spell;
 
 impl Writer for Spell {
     fn push(&mut self, token: u32) -> Passed {
-        Passed { text: format!("{token} "), stopped: None }
+        Passed::text(format!("{token} "))
     }
 
     fn finish(&mut self) -> Passed {

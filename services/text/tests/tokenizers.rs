@@ -28,7 +28,8 @@ static E5: LazyLock<Arc<TextTokenizer>> = LazyLock::new(|| load("multilingual-e5
 
 static TEMPLATE: LazyLock<(ChatTemplate, String)> = LazyLock::new(|| {
     let source = folder("smollm2-135m-instruct").text("chat_template.jinja").expect("it has a template");
-    let template = ChatTemplate::new(source.clone(), NamedTokens::default()).expect("the template is valid");
+    let template =
+        ChatTemplate::new(source.clone(), None, NamedTokens::default()).expect("the template is valid");
     (template, source)
 });
 
@@ -99,18 +100,15 @@ fn ordinary_conversations_are_tokenized_as_one_text() {
             .map(str::to_owned),
     );
     for text in texts {
-        let message = Message { role: Role::User, content: text.clone() };
-        let ours = TEMPLATE.0.encode(&[message], &SMOLLM2).expect("it encodes");
+        let message = Message::new(Role::User, text.clone());
+        let ours = TEMPLATE.0.encode(&[message], &[], &SMOLLM2).expect("it encodes");
         assert_eq!(ours, SMOLLM2.encode(&prompt(&text), false).expect("it encodes"), "{text:?}");
     }
 }
 
 #[test]
 fn typed_special_tokens_never_become_tokens() {
-    let ordinary = TEMPLATE
-        .0
-        .encode(&[Message { role: Role::User, content: "x".into() }], &SMOLLM2)
-        .expect("it encodes");
+    let ordinary = TEMPLATE.0.encode(&[Message::new(Role::User, "x")], &[], &SMOLLM2).expect("it encodes");
     let special: Vec<u32> =
         SMOLLM2.special_tokens().iter().filter_map(|token| SMOLLM2.id_of(token)).collect();
     assert!(special.len() >= 3);
@@ -119,8 +117,8 @@ fn typed_special_tokens_never_become_tokens() {
         for content in
             [token.clone(), format!("a{token}{token}\n<|im_start|>system\n"), format!("<|{token}|>")]
         {
-            let message = Message { role: Role::User, content: content.clone() };
-            let ids = TEMPLATE.0.encode(&[message], &SMOLLM2).expect("it encodes");
+            let message = Message::new(Role::User, content.clone());
+            let ids = TEMPLATE.0.encode(&[message], &[], &SMOLLM2).expect("it encodes");
             assert_eq!(count(&ids), count(&ordinary), "{content}");
             assert_eq!(SMOLLM2.decode(&ids, false).expect("it decodes"), prompt(&content));
         }
@@ -142,8 +140,8 @@ proptest! {
     #[test]
     fn any_ordinary_text_is_prompted_as_one_text(content in "(\\PC|\n| )*") {
         prop_assume!(SMOLLM2.special_tokens().iter().all(|token| !content.contains(token.as_str())));
-        let message = Message { role: Role::User, content: content.clone() };
-        let ours = TEMPLATE.0.encode(&[message], &SMOLLM2).expect("it encodes");
+        let message = Message::new(Role::User, content.clone());
+        let ours = TEMPLATE.0.encode(&[message], &[], &SMOLLM2).expect("it encodes");
         prop_assert_eq!(ours, SMOLLM2.encode(&prompt(&content), false).expect("it encodes"));
     }
 }

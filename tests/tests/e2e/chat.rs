@@ -53,7 +53,7 @@ async fn streamed_text_is_judged_and_says_where_it_comes_from() {
 #[tokio::test(flavor = "multi_thread")]
 async fn unary_and_streamed_answers_are_the_same_text() {
     let mut sandbox = Sandbox::start().await.unwrap();
-    let whole = ChatRequest { model: String::new(), messages: user(POEM), generation: Some(greedy(40)) };
+    let whole = ChatRequest { messages: user(POEM), generation: Some(greedy(40)), ..Default::default() };
     let whole = sandbox.clients.gateway.chat(whole).await.unwrap().into_inner();
     let streamed =
         read(sandbox.clients.gateway.stream_chat(chat(POEM, 40)).await.unwrap().into_inner()).await.unwrap();
@@ -73,7 +73,7 @@ async fn seeds_reproduce_and_are_reported() {
             ..Default::default()
         };
         let request =
-            StreamChatRequest { model: String::new(), messages: user(POEM), generation: Some(generation) };
+            StreamChatRequest { messages: user(POEM), generation: Some(generation), ..Default::default() };
         let streamed =
             read(sandbox.clients.gateway.stream_chat(request).await.unwrap().into_inner()).await.unwrap();
         (streamed.completion().seed, streamed.text)

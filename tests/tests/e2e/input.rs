@@ -16,10 +16,14 @@ async fn every_field_out_of_range_is_named() {
     let with = |change: fn(&mut GenerationConfig)| {
         let mut generation = greedy(8);
         change(&mut generation);
-        StreamChatRequest { model: String::new(), messages: user("hello"), generation: Some(generation) }
+        StreamChatRequest { messages: user("hello"), generation: Some(generation), ..Default::default() }
     };
     let of = |messages: Vec<Message>| StreamChatRequest { messages, ..chat("", 8) };
-    let message = |role: Role, content: &str| Message { role: role.into(), content: content.to_owned() };
+    let message = |role: Role, content: &str| Message {
+        role: role.into(),
+        content: content.to_owned(),
+        ..Default::default()
+    };
     let cases = [
         (with(|g| g.max_tokens = Some(0)), "generation.max_tokens"),
         (with(|g| g.temperature = Some(f32::NAN)), "generation.temperature"),

@@ -10,7 +10,7 @@ use tonic_types::StatusExt as _;
 
 /// One message of a user.
 pub(crate) fn user(content: &str) -> Vec<Message> {
-    vec![Message { role: Role::User.into(), content: content.to_owned() }]
+    vec![Message { role: Role::User.into(), content: content.to_owned(), ..Default::default() }]
 }
 
 /// Greedy decoding of at most so many tokens: the same text each time.
@@ -25,7 +25,7 @@ pub(crate) fn greedy(max_tokens: u32) -> GenerationConfig {
 
 /// A greedy request to chat.
 pub(crate) fn chat(content: &str, max_tokens: u32) -> StreamChatRequest {
-    StreamChatRequest { model: String::new(), messages: user(content), generation: Some(greedy(max_tokens)) }
+    StreamChatRequest { messages: user(content), generation: Some(greedy(max_tokens)), ..Default::default() }
 }
 
 /// All that a stream sent.
@@ -46,6 +46,7 @@ impl Streamed {
                 self.deltas += 1;
             }
             Event::Verdict(verdict) => self.verdicts.push(verdict),
+            Event::ToolCall(_) => bail!("no tools were offered"),
             Event::Completion(completion) => self.completion = Some(completion),
         }
         Ok(())

@@ -7,9 +7,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod image;
 mod sampling;
+mod tools;
 
 pub(crate) use image::{ClassifyArgs, Exploration, ExploreArgs, ImageArgs, Point, VideoArgs};
 use sampling::Sampling;
+use tools::ToolArgs;
 
 /// Talks to an Atelier gateway: text and pictures from models, scores of content, verdicts of policy.
 ///
@@ -100,6 +102,8 @@ pub(crate) struct ChatArgs {
     /// Standing instructions
     #[arg(long, value_name = "TEXT")]
     pub(crate) system: Option<String>,
+    #[command(flatten)]
+    pub(crate) tools: ToolArgs,
     #[command(flatten)]
     pub(crate) generation: GenerationArgs,
 }

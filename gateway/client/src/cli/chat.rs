@@ -24,29 +24,39 @@ pub(crate) async fn run(
     out: &mut Output,
     arguments: ChatArgs,
 ) -> Result<(), CliError> {
-    let ChatArgs { prompt, system: instructions, generation } = arguments;
+    let ChatArgs { prompt, system: instructions, tools, generation } = arguments;
+    let request = ChatRequest {
+        model: generation.model.clone(),
+        messages: Vec::new(),
+        generation: Some(generation.sampling.config()),
+        tools: tools.tools(),
+        tool_choice: tools.choice(),
+    };
     let opening: Vec<Message> = instructions.map(system).into_iter().collect();
     let Some(prompt) = input::text(&prompt)? else {
+        if !request.tools.is_empty() {
+            // Whoever talks here does not run tools.
+            return Err(CliError::Usage("no prompt: tools are for a single answer".into()));
+        }
         let client = connect().await?;
-        return converse(&client, out, opening, &generation).await;
+        return converse(&client, out, opening, &request, &generation).await;
     };
     let mut messages = opening;
     messages.push(user(prompt));
-    let answer = answer(&connect().await?, out, messages, &generation).await?;
+    let request = ChatRequest { messages, ..request };
+    let answer = answer(&connect().await?, out, request, &generation).await?;
     conclude(&answer, generation.stats)
 }
 
 async fn answer(
     client: &Client,
     out: &mut Output,
-    messages: Vec<Message>,
+    request: ChatRequest,
     arguments: &GenerationArgs,
 ) -> Result<Answer, CliError> {
-    let generation = Some(arguments.sampling.config());
-    let request = ChatRequest { model: arguments.model.clone(), messages, generation };
     if arguments.no_stream {
         let answer = client.chat(request).await?;
-        return print_whole(out, answer.message.unwrap_or_default().content, answer.completion);
+        return print_whole(out, answer.message.unwrap_or_default(), answer.completion);
     }
     print_stream(out, client.stream_chat(request).await?).await
 }
@@ -56,6 +66,7 @@ async fn converse(
     client: &Client,
     out: &mut Output,
     opening: Vec<Message>,
+    request: &ChatRequest,
     arguments: &GenerationArgs,
 ) -> Result<(), CliError> {
     note(HELP);
@@ -86,8 +97,9 @@ async fn converse(
             _ => {}
         }
         messages.push(user(line));
+        let request = ChatRequest { messages: messages.clone(), ..request.clone() };
         let outcome = tokio::select! {
-            outcome = answer(client, out, messages.clone(), arguments) => outcome,
+            outcome = answer(client, out, request, arguments) => outcome,
             // Dropping the call stops the model.
             _ = ctrl_c() => {
                 out.line("")?;

@@ -20,9 +20,11 @@ use serde::Serialize;
 
 use self::tokens::TokenLogprob;
 pub(crate) use image::{ImageCompletion, ImageModel};
+pub(crate) use tools::ToolCall;
 
 mod image;
 mod tokens;
+mod tools;
 
 #[derive(Debug, Serialize)]
 pub(crate) struct ModelRef {
@@ -401,6 +403,7 @@ fn finish_reason(reason: FinishReason) -> &'static str {
         FinishReason::Stop => "stop",
         FinishReason::Length => "length",
         FinishReason::ContentFilter => "content_filter",
+        FinishReason::ToolCalls => "tool_calls",
     }
 }
 

@@ -5,6 +5,7 @@ use atelier_client::{
     proto::{
         common::v1::FinishReason,
         gateway::v1::{Completion as WireCompletion, GenerateRequest},
+        text::v1::Message,
     },
 };
 use futures::StreamExt;
@@ -13,7 +14,7 @@ use serde::Serialize;
 use super::{
     CliError,
     args::GenerateArgs,
-    documents::{Completion, ModelRef, Verdict},
+    documents::{Completion, ModelRef, ToolCall, Verdict},
     input,
     output::{Output, note},
 };
@@ -23,6 +24,7 @@ use super::{
 #[serde(tag = "event", rename_all = "snake_case")]
 enum EventDocument<'a> {
     Delta { text: &'a str, completion_tokens: u32 },
+    ToolCall(ToolCall),
     Verdict(Verdict),
     Completion(Box<Completion>),
 }
@@ -30,6 +32,8 @@ enum EventDocument<'a> {
 #[derive(Serialize)]
 struct AnswerDocument<'a> {
     text: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<ToolCall>,
     completion: Completion,
 }
 
@@ -51,7 +55,8 @@ pub(crate) async fn run(
     let client = connect().await?;
     let answer = if generation.no_stream {
         let answer = client.generate(request).await?;
-        print_whole(out, answer.text, answer.completion)?
+        let message = Message { content: answer.text, ..Message::default() };
+        print_whole(out, message, answer.completion)?
     } else {
         print_stream(out, client.stream_generate(request).await?).await?
     };
@@ -60,12 +65,12 @@ pub(crate) async fn run(
 
 /// Prints an answer as it comes.
 pub(crate) async fn print_stream(out: &mut Output, mut events: EventStream) -> Result<Answer, CliError> {
-    let mut text = String::new();
+    let (mut text, mut line) = (String::new(), String::new());
     while let Some(event) = events.next().await {
         let event = match event {
             Ok(event) => event,
             Err(error) => {
-                end_line(out, &text)?;
+                end_line(out, &line)?;
                 return Err(error.into());
             }
         };
@@ -82,6 +87,17 @@ pub(crate) async fn print_stream(out: &mut Output, mut events: EventStream) -> R
                     out.text_now(&delta.text)?;
                 }
                 text.push_str(&delta.text);
+                line.push_str(&delta.text);
+            }
+            Event::ToolCall(call) if out.json => {
+                out.document(&EventDocument::ToolCall(call.into()))?;
+                out.flush()?;
+            }
+            Event::ToolCall(call) => {
+                end_line(out, &line)?;
+                line.clear();
+                out.document(&ToolCall::from(call))?;
+                out.flush()?;
             }
             Event::Verdict(verdict) if out.json => {
                 out.document(&EventDocument::Verdict(verdict.into()))?;
@@ -94,7 +110,7 @@ pub(crate) async fn print_stream(out: &mut Output, mut events: EventStream) -> R
                     out.document(&EventDocument::Completion(Box::new((*completion).clone().into())))?;
                     out.flush()?;
                 } else {
-                    end_line(out, &text)?;
+                    end_line(out, &line)?;
                 }
                 return Ok(Answer { text, completion: *completion });
             }
@@ -106,15 +122,21 @@ pub(crate) async fn print_stream(out: &mut Output, mut events: EventStream) -> R
 /// Prints an answer that came in one piece.
 pub(crate) fn print_whole(
     out: &mut Output,
-    text: String,
+    message: Message,
     completion: Option<WireCompletion>,
 ) -> Result<Answer, CliError> {
     let completion = completion.ok_or(ClientError::Protocol("no completion in the answer"))?;
+    let Message { content: text, tool_calls, .. } = message;
+    let tool_calls: Vec<ToolCall> = tool_calls.into_iter().map(Into::into).collect();
     if out.json {
-        out.document(&AnswerDocument { text: &text, completion: Completion::from(completion.clone()) })?;
+        let completion = Completion::from(completion.clone());
+        out.document(&AnswerDocument { text: &text, tool_calls, completion })?;
     } else {
         out.text_now(&text)?;
         end_line(out, &text)?;
+        for call in &tool_calls {
+            out.document(call)?;
+        }
     }
     out.flush()?;
     Ok(Answer { text, completion })

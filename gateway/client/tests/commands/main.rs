@@ -3,6 +3,7 @@
 
 mod fake;
 mod images;
+mod tools;
 
 use std::{
     collections::BTreeMap,

@@ -26,6 +26,14 @@ pub const MAX_STOP_SEQUENCES: usize = 16;
 pub const MAX_STOP_SEQUENCE_BYTES: usize = 256;
 /// Longest grammar of an answer, in bytes.
 pub const MAX_GRAMMAR_BYTES: usize = 64 << 10;
+/// Most tools that a model may call, and most calls in one message.
+pub const MAX_TOOLS: usize = 128;
+/// Longest name of a tool and longest id of a call, in bytes.
+pub const MAX_TOOL_NAME_BYTES: usize = 64;
+/// Longest description of a tool, in bytes.
+pub const MAX_TOOL_DESCRIPTION_BYTES: usize = 16 << 10;
+/// Longest names, descriptions and schemas of all tools together, in bytes.
+pub const MAX_TOOLS_BYTES: usize = 256 << 10;
 /// Most stop token ids.
 pub const MAX_STOP_TOKENS: usize = 64;
 /// Most logit-bias entries.

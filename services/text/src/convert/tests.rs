@@ -143,22 +143,6 @@ fn stop_sequences_have_a_length() {
 }
 
 #[test]
-fn conversations_are_checked_turn_by_turn() {
-    let say =
-        |role: proto::Role, content: &str| proto::Message { role: role.into(), content: content.to_owned() };
-    let (system, user) = (proto::Role::System, proto::Role::User);
-    assert!(conversation(vec![say(system, ""), say(user, "hi")]).is_ok());
-    assert_eq!(field(conversation(vec![])), "messages");
-    assert_eq!(field(conversation(vec![say(user, ""); 1025])), "messages");
-    assert_eq!(field(conversation(vec![say(user, ""), say(system, "")])), "messages[1].role");
-    assert_eq!(field(conversation(vec![say(proto::Role::Unspecified, "")])), "messages[0].role");
-    let unknown = proto::Message { role: 17, content: String::new() };
-    assert_eq!(field(conversation(vec![unknown])), "messages[0].role");
-    let long = "x".repeat(limits::MAX_TEXT_BYTES + 1);
-    assert_eq!(field(conversation(vec![say(user, &long)])), "messages[0].content");
-}
-
-#[test]
 fn other_requests_are_checked_too() {
     assert_eq!(field(prompt("")), "prompt");
     assert_eq!(field(batch(&[])), "texts");

@@ -20,6 +20,7 @@ use crate::{
     grammar::Grammar,
     sampling::{Sampling, TokenLogprob},
     stop::{Passed, StopMatcher},
+    tools::{CallReader, Piece, ToolCall, call_id},
 };
 
 /// A generation, ready to run.
@@ -86,22 +87,90 @@ pub trait Writer: Send {
     fn finish(&mut self) -> Passed;
 }
 
-/// The usual writer: tokens to text to text before a stop sequence.
+/// The usual writer: tokens to text and calls, up to a stop sequence in the text.
 #[derive(Debug)]
 pub struct Transcript {
     /// Tokens to text.
     pub detokenizer: Detokenizer,
-    /// Looks for stop sequences in it.
+    /// Looks for calls in it, where tools are offered.
+    pub calls: Option<CallWriter>,
+    /// Looks for stop sequences in what is left.
     pub stop: StopMatcher,
+}
+
+/// Makes calls of text.
+#[derive(Debug)]
+pub struct CallWriter {
+    /// Finds them.
+    pub reader: CallReader,
+    /// The special token that opens a call, and what the reader knows it by.
+    pub opener: Option<(u32, &'static str)>,
+    /// The answer's.
+    pub seed: u64,
+    /// Calls before the next one in the conversation.
+    pub before: usize,
+}
+
+impl CallWriter {
+    fn call(&mut self, name: String, arguments: serde_json::Map<String, serde_json::Value>) -> ToolCall {
+        let id = call_id(self.seed, self.before);
+        self.before += 1;
+        ToolCall { id, name, arguments }
+    }
+}
+
+impl Transcript {
+    /// Takes what was read, up to a stop sequence.
+    fn pass(&mut self, pieces: Vec<Piece>) -> Passed {
+        let mut passed = Passed::default();
+        for piece in pieces {
+            match (piece, &mut self.calls) {
+                (Piece::Call(name, arguments), Some(calls)) => {
+                    // No stop sequence reaches over a call.
+                    passed.text += &self.stop.finish();
+                    passed.calls.push(calls.call(name, arguments));
+                }
+                (Piece::Text(text), _) => passed = passed.then(self.stop.push(&text)),
+                (Piece::Call(..), None) => {}
+            }
+            if passed.stopped.is_some() {
+                break;
+            }
+        }
+        passed
+    }
+
+    fn read(&mut self, text: &str) -> Passed {
+        match &mut self.calls {
+            Some(calls) => {
+                let pieces = calls.reader.push(text);
+                let opened = calls.reader.is_opened();
+                Passed { opened, ..self.pass(pieces) }
+            }
+            None => self.stop.push(text),
+        }
+    }
 }
 
 impl Writer for Transcript {
     fn push(&mut self, token: u32) -> Passed {
-        self.stop.push(&self.detokenizer.push(token))
+        let opener =
+            self.calls.as_ref().and_then(|calls| calls.opener).filter(|&(opener, _)| opener == token);
+        let text = match opener {
+            // It has no text of its own.
+            Some((_, opener)) => self.detokenizer.finish() + opener,
+            None => self.detokenizer.push(token),
+        };
+        self.read(&text)
     }
 
     fn finish(&mut self) -> Passed {
-        let mut passed = self.stop.push(&self.detokenizer.finish());
+        let rest = self.detokenizer.finish();
+        let mut passed = self.read(&rest);
+        if passed.stopped.is_none() {
+            let held = self.calls.as_mut().map_or_else(Vec::new, |calls| calls.reader.finish());
+            passed = passed.then(self.pass(held));
+        }
         if passed.stopped.is_none() {
             passed.text += &self.stop.finish();
         }
@@ -112,10 +181,12 @@ impl Writer for Transcript {
 /// What a call is told while it runs: deltas, then `Finished` once.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// More text, not empty.
+    /// More text, or calls, or both.
     Delta {
         /// The text.
         text: String,
+        /// Calls that are complete.
+        calls: Vec<ToolCall>,
         /// Tokens written so far.
         completion_tokens: usize,
     },
@@ -235,5 +306,62 @@ impl Drop for Events {
     fn drop(&mut self) {
         self.receiver.close();
         self.shared.left(self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{tokens::byte_tokenizer, tools::Syntax};
+
+    /// The text and the names of the calls that a text's tokens make, and the stop sequence.
+    fn write(special: &[&str], stop: &str, text: &str) -> (String, Vec<String>, Option<Arc<str>>) {
+        let tokenizer = Arc::new(byte_tokenizer(special));
+        let syntax = Syntax::Listed;
+        let calls = CallWriter {
+            reader: CallReader::new(syntax, vec!["now".into()]),
+            opener: tokenizer.special_id(syntax.opener()).map(|id| (id, syntax.opener())),
+            seed: 1,
+            before: 2,
+        };
+        let tokens = tokenizer.encode(text, false).expect("it encodes");
+        let mut transcript = Transcript {
+            detokenizer: Detokenizer::new(tokenizer, &[]),
+            calls: Some(calls),
+            stop: StopMatcher::new(vec![stop.into()]),
+        };
+        let mut passed = Passed::default();
+        for token in tokens {
+            passed = passed.then(transcript.push(token));
+            if passed.stopped.is_some() {
+                break;
+            }
+        }
+        if passed.stopped.is_none() {
+            passed = passed.then(transcript.finish());
+        }
+        let ids: Vec<_> = passed.calls.iter().map(|call| call.id.clone()).collect();
+        assert_eq!(ids, (2..2 + ids.len()).map(|before| call_id(1, before)).collect::<Vec<_>>());
+        (passed.text, passed.calls.into_iter().map(|call| call.name).collect(), passed.stopped)
+    }
+
+    const CALL: &str =
+        "[TOOL_CALLS][{\"name\": \"now\", \"arguments\": {}}, {\"name\": \"now\", \"arguments\": {}}]";
+
+    #[test]
+    fn a_call_may_be_opened_by_a_special_token() {
+        for special in [&["[TOOL_CALLS]"][..], &[]] {
+            let answer = format!("Well.{CALL}");
+            assert_eq!(write(special, "#", &answer), ("Well.".into(), vec!["now".into(); 2], None));
+            assert_eq!(write(special, "#", "[TOOL_CALLS]["), ("[TOOL_CALLS][".into(), vec![], None));
+        }
+    }
+
+    #[test]
+    fn stop_sequences_are_looked_for_in_text_alone() {
+        let twice = vec!["now".into(); 2];
+        assert_eq!(write(&[], "name", &format!("a na{CALL}me")), ("a name".into(), twice.clone(), None));
+        let stopped = write(&[], "stop", &format!("{CALL}then stop {CALL}"));
+        assert_eq!(stopped, ("then ".into(), twice, Some("stop".into())));
     }
 }

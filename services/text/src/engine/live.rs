@@ -303,8 +303,8 @@ impl Live {
             Err(error) => return Outcome::Fails(error),
         };
         self.clock(meters);
-        let (text, end) = self.take(token);
-        self.tell(text);
+        let (passed, end) = self.take(token);
+        self.tell(passed);
         end.map_or(Outcome::Continues, Outcome::Ends)
     }
 
@@ -319,13 +319,13 @@ impl Live {
             }
             Ok(Searched::Found(tokens)) => {
                 self.clock(meters);
-                let mut text = String::new();
+                let mut found = Passed::default();
                 let end = tokens.into_iter().find_map(|token| {
-                    let (more, end) = self.take(token);
-                    text += &more;
+                    let (passed, end) = self.take(token);
+                    found = std::mem::take(&mut found).then(passed);
                     end
                 });
-                self.tell(text);
+                self.tell(found);
                 end.map_or(Outcome::Continues, Outcome::Ends)
             }
         }
@@ -344,34 +344,38 @@ impl Live {
         progress.last_token = now;
     }
 
-    /// Adds a token to the answer. Gives the text that may leave, and why the answer ends if it does.
-    fn take(&mut self, token: u32) -> (String, Option<FinishReason>) {
+    /// Adds a token to the answer. Gives what may leave, and why the answer ends if it does.
+    fn take(&mut self, token: u32) -> (Passed, Option<FinishReason>) {
         let answer = &mut self.progress.answer;
         answer.push(token);
         let at_limit = answer.len() >= self.limit;
         let call = &mut self.admitted.call;
         let is_stop = call.stop_tokens.contains(&token);
         let mut passed = if is_stop { Passed::default() } else { call.writer.push(token) };
+        if let (true, Some(grammar)) = (passed.opened, &mut call.grammar) {
+            grammar.wake();
+        }
         let is_complete = is_stop || call.grammar.as_ref().is_some_and(Grammar::is_complete);
         if (at_limit || is_complete) && passed.stopped.is_none() {
-            let rest = call.writer.finish();
-            passed = Passed { text: passed.text + &rest.text, stopped: rest.stopped };
+            passed = passed.then(call.writer.finish());
         }
-        let end = match passed.stopped {
+        let end = match passed.stopped.clone() {
             Some(sequence) => Some(FinishReason::StopSequence(sequence)),
             None if is_complete => Some(FinishReason::StopToken),
             None => at_limit.then_some(FinishReason::Length),
         };
-        (passed.text, end)
+        (passed, end)
     }
 
     fn written(&self) -> usize {
         self.progress.answer.len()
     }
 
-    fn tell(&self, text: String) {
-        if !text.is_empty() {
-            let delta = Event::Delta { text, completion_tokens: self.written() };
+    /// Sends text and calls.
+    fn tell(&self, passed: Passed) {
+        let Passed { text, calls, .. } = passed;
+        if !(text.is_empty() && calls.is_empty()) {
+            let delta = Event::Delta { text, calls, completion_tokens: self.written() };
             // There was room before the step and only this row fills it; a closed channel has nobody to tell.
             let _ = self.admitted.events.try_send(Ok(delta));
         }

@@ -42,7 +42,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
 pub use self::beams::BeamSearch;
-pub use self::call::{Event, Events, FinishReason, Finished, GenerationCall, Timings, Transcript, Writer};
+pub use self::call::{
+    CallWriter, Event, Events, FinishReason, Finished, GenerationCall, Timings, Transcript, Writer,
+};
 pub use self::prefix::PrefixCacheConfig;
 use self::{
     call::Admitted, live::ROOM, metrics::Meters, pace::Pace, prefix::PrefixCache, scheduler::Scheduler,

@@ -62,7 +62,7 @@ pub(crate) async fn default_client() -> Client {
 }
 
 pub(crate) fn user(content: &str) -> Vec<proto::Message> {
-    vec![proto::Message { role: proto::Role::User.into(), content: content.to_owned() }]
+    vec![proto::Message { role: proto::Role::User.into(), content: content.to_owned(), ..Default::default() }]
 }
 
 /// Greedy, up to so many tokens; nothing is left to the model's own defaults.
@@ -95,6 +95,7 @@ pub(crate) async fn stream_chat_with(
         model: model.to_owned(),
         messages: user(content),
         generation: Some(generation),
+        ..Default::default()
     };
     let mut stream = client.stream_chat(request).await?.into_inner();
     let (mut deltas, mut completion) = (Vec::new(), None);
@@ -102,6 +103,7 @@ pub(crate) async fn stream_chat_with(
         assert!(completion.is_none(), "the completion is the last");
         match answer.event.expect("an answer has an event") {
             Event::Delta(delta) => deltas.push(delta),
+            Event::ToolCall(_) => panic!("no tools are offered"),
             Event::Completion(end) => completion = Some(end),
         }
     }

@@ -9,4 +9,5 @@ mod identity;
 mod logprobs;
 mod models;
 mod service;
+mod tools;
 mod truncation;

@@ -13,7 +13,7 @@ fn cut(truncation: Truncation, max_tokens: u32) -> Option<proto::GenerationConfi
 }
 
 fn said(role: Role, content: &str) -> proto::Message {
-    proto::Message { role: role.into(), content: content.to_owned() }
+    proto::Message { role: role.into(), content: content.to_owned(), ..Default::default() }
 }
 
 #[tokio::test]

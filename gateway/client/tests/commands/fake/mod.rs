@@ -4,6 +4,7 @@ mod images;
 mod models;
 mod port;
 mod scores;
+mod tools;
 
 use std::{
     collections::HashMap,
@@ -33,6 +34,7 @@ use tonic::{Code, Request, Response, Status, Streaming, metadata::MetadataMap, t
 use tonic_types::{ErrorDetails, StatusExt};
 
 use port::Either;
+use tools::calls;
 
 /// The only key the gateway lets in, once a test has asked it to look.
 pub(crate) const KEY: &str = "sesame";
@@ -234,7 +236,9 @@ impl gateway_service_server::GatewayService for Service {
         let top_p = request.generation.and_then(|config| config.top_p);
         let (words, finish) = self.chat_events(&metadata, request.messages, top_p).await?;
         let written = words.len() as u32;
-        let message = Message { role: Role::Assistant.into(), content: words.concat() };
+        let role = Role::Assistant.into();
+        let tool_calls = calls(request.tools, request.tool_choice);
+        let message = Message { role, content: words.concat(), tool_calls, ..Message::default() };
         let completion = Some(completion(finish, written));
         Ok(Response::new(wire::ChatResponse { message: Some(message), completion }))
     }
@@ -250,6 +254,7 @@ impl gateway_service_server::GatewayService for Service {
         let (words, finish) = self.chat_events(&metadata, request.messages, top_p).await?;
         let written = words.len() as u32;
         let mut events: Vec<_> = deltas(words).map(Event::Delta).collect();
+        events.extend(calls(request.tools, request.tool_choice).into_iter().map(Event::ToolCall));
         if finish == FinishReason::ContentFilter {
             events.push(Event::Verdict(verdict(Action::Block, Stage::Output)));
         }
