@@ -7,6 +7,10 @@ Each folder is as its exporter leaves it:
     gpt2-merged       Optimum's merged decoder (`use_cache_branch`), float32
     qwen3-genai       onnxruntime-genai, float32, external data
     qwen3-genai-int4  onnxruntime-genai, 4-bit weights, external data
+    phi3              Optimum, float32
+    phi3-genai        onnxruntime-genai, float32, external data
+    gemma             Optimum, float32; heads wider than a share of the hidden size
+    gemma-genai       onnxruntime-genai, float32, external data
 
 greedy.json has, for each, prompts and the tokens that follow them, and a message whose answer ends with the model's end
 token: by transformers' own greedy `generate`, for 4-bit weights by onnxruntime-genai. Prompts are taken by chance. One
@@ -29,18 +33,27 @@ from optimum.exporters.onnx.model_configs import GPT2OnnxConfig
 from optimum.onnx import merge_decoders
 from transformers import (
     AutoModelForCausalLM,
+    GemmaConfig,
     GPT2Config,
     LlamaConfig,
+    Phi3Config,
     Qwen2Config,
     Qwen3Config,
 )
 
-from tiny import END, NEW_TOKENS, SIZES, VOCABULARY, both, by_transformers, record, tokenizer
+from tiny import END, NEW_TOKENS, SIZES, START, VOCABULARY, both, by_transformers, record, tokenizer
 
 CONFIGS = {
     "llama": LlamaConfig(**SIZES),
     "qwen2": Qwen2Config(**SIZES),
     "qwen3": Qwen3Config(head_dim=16, **SIZES),
+    # GroupQueryAttention, which onnxruntime-genai writes, takes heads of a multiple of 16.
+    "phi3": Phi3Config(
+        original_max_position_embeddings=256,
+        pad_token_id=START,
+        **(SIZES | dict(num_attention_heads=2, num_key_value_heads=1)),
+    ),
+    "gemma": GemmaConfig(head_dim=16, pad_token_id=START, **(SIZES | dict(tie_word_embeddings=True))),
     "gpt2": GPT2Config(
         vocab_size=VOCABULARY,
         n_embd=32,
@@ -54,9 +67,12 @@ CONFIGS = {
     ),
 }
 
+# Of models that end an answer themselves now and then.
+SEEDS = {"phi3": 5, "gemma": 29}
+
 
 def make(name, folder):
-    torch.manual_seed(20240607)
+    torch.manual_seed(SEEDS.get(name, 20240607))
     model = AutoModelForCausalLM.from_config(CONFIGS[name]).eval()
     model.save_pretrained(folder)
     tokenizer().save_pretrained(folder)
@@ -117,6 +133,11 @@ def main():
 
         for name, precision in (("qwen3-genai", "fp32"), ("qwen3-genai-int4", "int4")):
             create_model("", str(work / "qwen3"), str(target / name), precision, "cpu", str(work / "cache"))
+        for name in ("phi3", "gemma"):
+            main_export(str(work / name), str(target / name), **with_past)
+            create_model("", str(work / name), str(target / f"{name}-genai"), "fp32", "cpu", str(work / "cache"))
+            golden[name] = golden[f"{name}-genai"] = both(by_transformers(sources[name]), 0.01)
+
         golden["qwen3-genai"] = both(by_transformers(sources["qwen3"]), 0.01)
         golden["qwen3-genai-int4"] = both(by_genai(target / "qwen3-genai-int4"), 0.03)
 

@@ -3,6 +3,7 @@
 
 mod fake;
 mod images;
+mod rerank;
 
 use std::{
     collections::BTreeMap,

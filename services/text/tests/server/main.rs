@@ -8,5 +8,6 @@ mod hub;
 mod identity;
 mod logprobs;
 mod models;
+mod rerank;
 mod service;
 mod truncation;
