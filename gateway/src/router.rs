@@ -91,7 +91,11 @@ impl<C: ModelClient> Router<C> {
         let able = |listing: &&Listing| listing.tasks.contains(&task);
         let preferred =
             listings.iter().filter(able).find(|l| Some(&l.reference.id) == self.default_model.as_ref());
-        match preferred.or_else(|| listings.iter().find(able)) {
+        // A model that is made for it comes before one that can do it too.
+        let made_for = |listing: &&Listing| listing.tasks.first() == Some(&task);
+        let found =
+            preferred.or_else(|| listings.iter().find(made_for)).or_else(|| listings.iter().find(able));
+        match found {
             Some(listing) => Ok(listing.reference.id.clone()),
             // Where there is none to be reached, trying again is in vain.
             None if listings.is_empty() && !self.upstreams.is_empty() => Err(unreachable::<C>()),
@@ -175,6 +179,17 @@ mod tests {
             reason(router(vec![upstream(None, &[])], None).route("", Task::Embed)),
             Reason::UpstreamUnavailable
         );
+    }
+
+    #[tokio::test]
+    async fn a_model_made_for_the_task_comes_before_one_that_can_do_it_too() {
+        let both = Listing { tasks: vec![Task::Embed, Task::Rerank], ..listing("a", Task::Embed) };
+        let id = |models| {
+            let router = router(vec![upstream(Some(models), &[])], None);
+            router.route("", Task::Rerank).unwrap().model.id.to_string()
+        };
+        assert_eq!(id(vec![both.clone(), listing("b", Task::Rerank)]), "b");
+        assert_eq!(id(vec![listing("c", Task::Embed), both]), "a");
     }
 
     #[tokio::test]

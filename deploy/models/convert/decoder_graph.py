@@ -104,6 +104,9 @@ class DecoderGraph:
     def _rotary_caches(self):
         size = self.dimensions
         frequencies = 1.0 / size.rope_base ** (np.arange(0, size.head_size, 2) / size.head_size)
+        if "rope_freqs.weight" in self._tensors:
+            # How much slower each pair turns in models whose context was stretched (Llama 3.1 and later).
+            frequencies = frequencies / self._tensors.float32("rope_freqs.weight")
         angles = np.outer(np.arange(size.context_length), frequencies)
         self._graph.constant("cos_cache", np.cos(angles), np.float32)
         self._graph.constant("sin_cache", np.sin(angles), np.float32)
@@ -160,10 +163,18 @@ class DecoderGraph:
     def _attention(self, layer, hidden):
         size, source, name = self.dimensions, f"blk.{layer}", f"layer{layer}"
         packed = self._linear(hidden, [f"{source}.attn_{part}.weight" for part in "qkv"], f"{name}.qkv")
+        if f"{source}.attn_q.bias" in self._tensors:
+            biases = np.concatenate([self._tensors.float32(f"{source}.attn_{part}.bias") for part in "qkv"])
+            bias = self._graph.constant(f"{name}.qkv_bias", biases)
+            packed = self._graph.node("Add", [packed, bias], f"{name}.qkv_biased")
+        # Query, key and value may come packed in one input.
+        heads = [packed, "", ""]
+        if f"{source}.attn_q_norm.weight" in self._tensors:
+            heads = self._normed_heads(packed, source, name)
         past = [f"past_key_values.{layer}.{part}" for part in ("key", "value")]
         present = [f"present.{layer}.{part}" for part in ("key", "value")]
-        # Query, key and value come packed in one input. Inputs 9 to 15 (position ids, bias, sinks, scales) are unused.
-        inputs = [packed, "", "", *past, "seqlens_k", "total_sequence_length", "cos_cache", "sin_cache"]
+        # Inputs 9 to 15 (position ids, bias, sinks, scales) are unused.
+        inputs = [*heads, *past, "seqlens_k", "total_sequence_length", "cos_cache", "sin_cache"]
         if not self._hub:
             inputs += [""] * 7 + ["query_seqlens"]
         return self._graph.node(
@@ -178,6 +189,22 @@ class DecoderGraph:
             rotary_interleaved=0,
             scale=float(size.head_size**-0.5),
         )
+
+    def _normed_heads(self, packed, source, name):
+        """Query, key and value, the first two with an RMS norm over each head."""
+        size, graph = self.dimensions, self._graph
+        widths = [heads * size.head_size for heads in (size.heads, size.kv_heads, size.kv_heads)]
+        split = graph.constant("qkv_split", widths, np.int64)
+        parts = [f"{name}.{part}" for part in ("query", "key", "value")]
+        graph.node("Split", [packed, split], parts[0], extra_outputs=parts[1:], axis=-1)
+        by_head = graph.constant("by_head", [0, 0, -1, size.head_size], np.int64)
+        joined = graph.constant("joined_heads", [0, 0, -1], np.int64)
+        for index, letter in enumerate("qk"):
+            part = parts[index]
+            apart = graph.node("Reshape", [part, by_head], f"{part}.by_head")
+            normed, _ = self._norm(apart, None, f"{part}.norm", f"{source}.attn_{letter}_norm.weight")
+            parts[index] = graph.node("Reshape", [normed, joined], f"{part}.normed")
+        return parts
 
     def _feed_forward(self, layer, hidden):
         """down(silu(gate(x)) * up(x)), gate and up as one product."""

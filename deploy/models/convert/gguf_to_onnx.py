@@ -13,77 +13,14 @@ hub    the cache growing from past to present, for other libraries
 import argparse
 import json
 import os
-from dataclasses import dataclass
-
-import gguf
-import numpy as np
 
 import gguf_tokenizer
-from decoder_graph import DecoderGraph, Dimensions
-from quantise import Tensors
+from decoder_graph import DecoderGraph
+from gguf_file import GgufFile, Refused
 
 # Where a chat model's turn ends and where a text ends. Whichever the vocabulary has stops generation, besides the
-# file's own end token.
-END_TOKENS = ("<|im_end|>", "<|endoftext|>")
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """What sets one family of decoders apart from the graph they share. Families with biases on query, key and value
-    (qwen2) or norms on each head (qwen3) need a field here and a step in `DecoderGraph._attention`."""
-
-    # llama.cpp stores query and key rows so that rotary pairs are neighbours; the graph wants them half a head apart.
-    interleaved_rotary_rows: bool
-
-
-ARCHITECTURES = {"llama": Architecture(interleaved_rotary_rows=True)}
-
-
-class GgufFile:
-    """A GGUF file's metadata and tensors."""
-
-    def __init__(self, path):
-        self._reader = gguf.GGUFReader(path)
-        self.name = self.value("general.architecture")
-        if self.name not in ARCHITECTURES:
-            raise SystemExit(f"architecture {self.name!r} is not supported: expected {', '.join(ARCHITECTURES)}")
-        self.architecture = ARCHITECTURES[self.name]
-        self.dimensions = self._dimensions()
-
-    def value(self, key):
-        field = self._reader.fields.get(key)
-        return None if field is None else field.contents()
-
-    def tensors(self):
-        return Tensors(self._reader, self._row_order)
-
-    def _dimensions(self):
-        def parameter(key, default=None):
-            found = self.value(f"{self.name}.{key}")
-            if found is None and default is None:
-                raise SystemExit(f"the file lacks {self.name}.{key}")
-            return default if found is None else found
-
-        heads, hidden_size = parameter("attention.head_count"), parameter("embedding_length")
-        return Dimensions(
-            layers=parameter("block_count"),
-            hidden_size=hidden_size,
-            heads=heads,
-            kv_heads=parameter("attention.head_count_kv", heads),
-            head_size=parameter("attention.key_length", hidden_size // heads),
-            feed_forward_size=parameter("feed_forward_length"),
-            context_length=parameter("context_length"),
-            rope_base=parameter("rope.freq_base", 10000.0),
-            norm_epsilon=parameter("attention.layer_norm_rms_epsilon"),
-        )
-
-    def _row_order(self, tensor):
-        part = tensor.split(".")[-2]
-        heads = {"attn_q": self.dimensions.heads, "attn_k": self.dimensions.kv_heads}.get(part)
-        if heads is None or not self.architecture.interleaved_rotary_rows:
-            return None
-        half = self.dimensions.head_size // 2
-        return np.arange(heads * half * 2).reshape(heads, half, 2).swapaxes(1, 2).reshape(-1)
+# file's own end tokens.
+END_TOKENS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>")
 
 
 def write_json(folder, name, value):
@@ -93,7 +30,8 @@ def write_json(folder, name, value):
 
 
 def write_configuration(source, folder, vocabulary_size, sampling):
-    """config.json, generation_config.json (with these sampling defaults) and chat_template.jinja, in the hub's form."""
+    """config.json, generation_config.json (with these sampling defaults), tokenizer_config.json and chat_template.jinja,
+    in the hub's form."""
     size = source.dimensions
     write_json(
         folder,
@@ -113,18 +51,22 @@ def write_configuration(source, folder, vocabulary_size, sampling):
         },
     )
     tokens = source.value("tokenizer.ggml.tokens")
-    end_tokens = [source.value("tokenizer.ggml.eos_token_id")]
+    named = {name: source.value(f"tokenizer.ggml.{name}_token_id") for name in ("bos", "eos", "eot", "padding")}
+    end_tokens = [named[name] for name in ("eos", "eot") if named[name] is not None]
     end_tokens += [tokens.index(token) for token in END_TOKENS if token in tokens]
     write_json(
         folder,
         "generation_config.json",
         {
-            "bos_token_id": source.value("tokenizer.ggml.bos_token_id"),
+            "bos_token_id": named["bos"],
             "eos_token_id": list(dict.fromkeys(end_tokens)),
-            "pad_token_id": source.value("tokenizer.ggml.padding_token_id"),
+            "pad_token_id": named["padding"],
             **sampling,
         },
     )
+    # Chat templates write these two by name.
+    spelled = {f"{name}_token": tokens[named[name]] for name in ("bos", "eos") if named[name] is not None}
+    write_json(folder, "tokenizer_config.json", spelled)
     template = source.value("tokenizer.chat_template")
     if template is not None:
         with open(os.path.join(folder, "chat_template.jinja"), "w", encoding="utf-8") as file:
@@ -146,11 +88,18 @@ def main():
     )
     arguments = parser.parse_args()
 
+    try:
+        convert(arguments)
+    except Refused as refusal:
+        raise SystemExit(str(refusal)) from None
+
+
+def convert(arguments):
     source = GgufFile(arguments.source)
     size = source.dimensions
     tensors = source.tensors()
     decoder = DecoderGraph(
-        source.value("general.name"),
+        source.value("general.name") or source.name,
         size,
         tensors,
         quantised=arguments.mode == "i8",
@@ -158,7 +107,7 @@ def main():
     )
     decoder.build()
     if tensors.unused():
-        raise SystemExit(f"tensors without a place in the graph: {', '.join(tensors.unused())}")
+        raise Refused(f"tensors without a place in the graph: {', '.join(tensors.unused())}")
     decoder.save(
         arguments.folder,
         {

@@ -1,36 +1,101 @@
 """Rebuilds the hub's tokenizer.json from a GGUF file's metadata."""
 
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from dataclasses import dataclass
+
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+)
+
+from gguf_file import Refused
 
 # Token kinds as GGUF numbers them.
-CONTROL, USER_DEFINED = 3, 4
+CONTROL, USER_DEFINED, UNUSED = 3, 4, 5
+
+# Where these families cut text before byte-pair merges. OpenAI's cl100k set the form: contractions, words with what
+# stands before them, numbers, punctuation with the line ends after it, white space.
+TAIL = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+"
+LLAMA3 = rf"{WORDS}|\p{{N}}{{1,3}}|{TAIL}"
+QWEN2 = rf"{WORDS}|\p{{N}}|{TAIL}"
+UPPER, LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+TEKKEN = (
+    rf"[^\r\n\p{{L}}\p{{N}}]?{UPPER}*{LOWER}+|[^\r\n\p{{L}}\p{{N}}]?{UPPER}+{LOWER}*"
+    r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 
 
-def _smollm():
-    """Digits one by one, then GPT-2's pattern over bytes."""
-    return pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Digits(individual_digits=True),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
-        ]
-    )
+def split(pattern):
+    """Cut by a pattern, then spelled as bytes."""
+    return [
+        pre_tokenizers.Split(Regex(pattern), behavior="isolated"),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+    ]
 
 
-# How text is cut before byte-pair merges, by the name GGUF gives it. A model of another family adds its line here.
-PRE_TOKENIZERS = {"smollm": _smollm}
+def gpt2():
+    """GPT-2's own pattern."""
+    return [pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)]
+
+
+@dataclass(frozen=True)
+class Family:
+    """How a family's tokenizers treat a text, beside their vocabulary and merges."""
+
+    # The steps that cut it.
+    cut: list
+    # The form of Unicode that it is brought into first.
+    normalizer: object = None
+    # A piece that is a token as a whole is one, whatever the merges make of it.
+    whole_pieces: bool = False
+    # It begins with a start token unless the file says otherwise.
+    starts: bool = False
+
+
+SMOLLM = Family([pre_tokenizers.Digits(individual_digits=True), *gpt2()])
+LLAMA_BPE = Family(split(LLAMA3), whole_pieces=True, starts=True)
+
+# By the name that GGUF gives them (`tokenizer.ggml.pre`). A model of another family adds its line here.
+FAMILIES = {
+    "gpt-2": Family(gpt2()),
+    "smollm": SMOLLM,
+    "starcoder": SMOLLM,
+    "llama-bpe": LLAMA_BPE,
+    "llama-v3": LLAMA_BPE,
+    "llama3": LLAMA_BPE,
+    "qwen2": Family(split(QWEN2), normalizer=normalizers.NFC()),
+    "deepseek-r1-qwen": Family(split(QWEN2)),
+    "tekken": Family(split(TEKKEN), whole_pieces=True, starts=True),
+}
 
 
 def build(metadata):
     """The tokenizer that `metadata` (a function from key to value, or None) describes."""
-    family, cut = metadata("tokenizer.ggml.model"), metadata("tokenizer.ggml.pre")
-    if family != "gpt2" or cut not in PRE_TOKENIZERS:
-        raise ValueError(f"tokenizer {family!r} with pre-tokenizer {cut!r} is not supported")
+    kind, name = metadata("tokenizer.ggml.model"), metadata("tokenizer.ggml.pre")
+    if kind != "gpt2":
+        raise Refused(f"tokenizer.ggml.model = {kind!r} is not supported: expected 'gpt2', byte-pair merges over bytes")
+    if name not in FAMILIES:
+        raise Refused(f"tokenizer.ggml.pre = {name!r} is not supported: expected one of {', '.join(FAMILIES)}")
+    family = FAMILIES[name]
     tokens = metadata("tokenizer.ggml.tokens")
     kinds = metadata("tokenizer.ggml.token_type")
-    merges = [tuple(merge.split(" ")) for merge in metadata("tokenizer.ggml.merges")]
-    vocabulary = {token: index for index, token in enumerate(tokens)}
-    tokenizer = Tokenizer(models.BPE(vocabulary, merges, fuse_unk=False, byte_fallback=False))
-    tokenizer.pre_tokenizer = PRE_TOKENIZERS[cut]()
+    # A token may begin with a space only where the file spells bytes otherwise: the first character is never the gap.
+    merges = [(merge[:gap], merge[gap + 1 :]) for merge in metadata("tokenizer.ggml.merges") for gap in [merge.index(" ", 1)]]
+    # Unused rows of the embedding have made-up names that no text may spell.
+    vocabulary = {token: index for index, token in enumerate(tokens) if kinds[index] != UNUSED}
+    model = models.BPE(
+        vocabulary, merges, fuse_unk=False, byte_fallback=False, ignore_merges=family.whole_pieces
+    )
+    tokenizer = Tokenizer(model)
+    if family.normalizer is not None:
+        tokenizer.normalizer = family.normalizer
+    tokenizer.pre_tokenizer = family.cut[0] if len(family.cut) == 1 else pre_tokenizers.Sequence(family.cut)
     tokenizer.decoder = decoders.ByteLevel()
 
     def of_kind(wanted):
@@ -42,4 +107,31 @@ def build(metadata):
 
     tokenizer.add_special_tokens(of_kind(CONTROL))
     tokenizer.add_tokens(of_kind(USER_DEFINED))
+    around = surroundings(metadata, family, tokens)
+    if around is not None:
+        tokenizer.post_processor = around
     return tokenizer
+
+
+def surroundings(metadata, family, tokens):
+    """What puts a start and an end token around a text, or None."""
+
+    def token(name, default):
+        added = metadata(f"tokenizer.ggml.add_{name}_token")
+        if not (default if added is None else added):
+            return None
+        index = metadata(f"tokenizer.ggml.{name}_token_id")
+        if index is None:
+            raise Refused(f"the file lacks tokenizer.ggml.{name}_token_id")
+        return tokens[index], index
+
+    first, last = token("bos", family.starts), token("eos", False)
+    if first is None and last is None:
+        return None
+    before = [first[0]] if first else []
+    after = [last[0]] if last else []
+    return processors.TemplateProcessing(
+        single=[*before, "$A", *after],
+        pair=[*before, "$A", *after, *[f"{token}:1" for token in before], "$B:1", *[f"{token}:1" for token in after]],
+        special_tokens=[pair for pair in (first, last) if pair],
+    )

@@ -8,8 +8,9 @@ use atelier_proto::{
         ChatRequest, ChatResponse, CheckRequest, CheckResponse, DetokenizeRequest, DetokenizeResponse,
         EmbedRequest, EmbedResponse, GenerateRequest, GenerateResponse, GetModelRequest,
         ListCategoriesRequest, ListModelsRequest, ModerateImageRequest, ModerateImageResponse,
-        ModerateTextRequest, ModerateTextResponse, StreamChatRequest, StreamGenerateRequest, TokenizeRequest,
-        TokenizeResponse, gateway_service_client::GatewayServiceClient,
+        ModerateTextRequest, ModerateTextResponse, RerankRequest, RerankResponse, StreamChatRequest,
+        StreamGenerateRequest, TokenizeRequest, TokenizeResponse,
+        gateway_service_client::GatewayServiceClient,
     },
     moderation::v1::Category,
 };
@@ -140,6 +141,14 @@ impl Client {
     /// As the gateway says.
     pub async fn embed(&self, request: EmbedRequest) -> Result<EmbedResponse, ClientError> {
         self.unary(Cost::Reading, request, |mut raw, request| async move { raw.embed(request).await }).await
+    }
+
+    /// Puts documents in the order in which they answer a query.
+    ///
+    /// # Errors
+    /// As the gateway says.
+    pub async fn rerank(&self, request: RerankRequest) -> Result<RerankResponse, ClientError> {
+        self.unary(Cost::Reading, request, |mut raw, request| async move { raw.rerank(request).await }).await
     }
 
     /// Splits text into a model's tokens.

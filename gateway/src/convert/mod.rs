@@ -24,6 +24,7 @@ pub(crate) fn listing(model: common::Model) -> Option<Listing> {
     let task = |task| match task {
         common::ModelTask::TextGeneration => Some(Task::Generate),
         common::ModelTask::TextEmbedding => Some(Task::Embed),
+        common::ModelTask::TextReranking => Some(Task::Rerank),
         common::ModelTask::ImageGeneration => Some(Task::GenerateImage),
         common::ModelTask::VideoGeneration => Some(Task::GenerateVideo),
         common::ModelTask::ImageExploration => Some(Task::ExploreImages),

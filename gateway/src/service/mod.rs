@@ -140,6 +140,10 @@ impl GatewayService for Gateway {
         answer!(text::stream_embed(self, request))
     }
 
+    async fn rerank(&self, request: Request<RerankRequest>) -> Result<Response<RerankResponse>, Status> {
+        answer!(text::rerank(self, request))
+    }
+
     async fn generate_image(
         &self,
         request: Request<GenerateImageRequest>,

@@ -1,5 +1,5 @@
 //! What the text services do without writing: it is passed on to the upstream that has the model, unjudged, since
-//! neither tokens nor vectors are content.
+//! neither tokens, vectors nor rankings are content.
 
 use atelier_core::Fault;
 use atelier_proto::{gateway::v1 as api, text::v1 as text};
@@ -59,6 +59,25 @@ pub(super) async fn embed(
     let send = |mut client: TextClient, request| async move { client.embed(request).await };
     let answer = call(&route, &context, message, send).await?;
     Ok(api::EmbedResponse { embeddings: answer.embeddings, model: answer.model, usage: answer.usage })
+}
+
+pub(super) async fn rerank(
+    gateway: &Gateway,
+    request: Request<api::RerankRequest>,
+) -> Result<api::RerankResponse, Fault> {
+    let context = gateway.admit(&request, "Rerank")?.context;
+    let request = request.into_inner();
+    let route = gateway.text.route(&request.model, Task::Rerank)?;
+    let message = text::RerankRequest {
+        model: route.model.id.to_string(),
+        query: request.query,
+        documents: request.documents,
+        top_n: request.top_n,
+        truncation: request.truncation,
+    };
+    let send = |mut client: TextClient, request| async move { client.rerank(request).await };
+    let answer = call(&route, &context, message, send).await?;
+    Ok(api::RerankResponse { results: answer.results, model: answer.model, usage: answer.usage })
 }
 
 /// All texts of a stream go to the upstream that has the model of the first.

@@ -34,6 +34,7 @@ pub(crate) trait ModelClient: Clone + Send + Sync + 'static {
 pub(crate) enum Task {
     Generate,
     Embed,
+    Rerank,
     GenerateImage,
     GenerateVideo,
     ExploreImages,

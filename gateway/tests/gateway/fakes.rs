@@ -197,6 +197,17 @@ impl TextService for FakeText {
         Err(Status::unimplemented("the gateway does not score"))
     }
 
+    async fn rerank(
+        &self,
+        request: Request<text::RerankRequest>,
+    ) -> Result<Response<text::RerankResponse>, Status> {
+        let request = request.into_inner();
+        let index = request.documents.len() as u32 - 1;
+        let results = vec![text::RankedDocument { index, score: 0.5, truncated: false }];
+        let model = Some(common::ModelRef { id: request.model, revision: String::new() });
+        Ok(Response::new(text::RerankResponse { results, model, usage: None }))
+    }
+
     async fn embed(
         &self,
         request: Request<text::EmbedRequest>,
@@ -232,7 +243,10 @@ impl TextService for FakeText {
             ..Default::default()
         };
         let models = vec![
-            model("encoder", common::ModelTask::TextEmbedding),
+            common::Model {
+                tasks: vec![common::ModelTask::TextEmbedding.into(), common::ModelTask::TextReranking.into()],
+                ..model("encoder", common::ModelTask::TextEmbedding)
+            },
             model("writer", common::ModelTask::TextGeneration),
         ];
         Ok(Response::new(text::ListModelsResponse { models }))

@@ -4,8 +4,8 @@ use atelier_core::{ContentHash, Reason};
 use atelier_proto::{
     gateway::v1::{
         Action, CheckRequest, DetokenizeRequest, EmbedRequest, FollowTextRequest, GetModelRequest,
-        ListCategoriesRequest, ListModelsRequest, ModerateImageRequest, ModerateTextRequest, Stage,
-        StreamEmbedRequest, StreamModerateImageRequest, StreamModerateTextRequest, TokenizeRequest,
+        ListCategoriesRequest, ListModelsRequest, ModerateImageRequest, ModerateTextRequest, RerankRequest,
+        Stage, StreamEmbedRequest, StreamModerateImageRequest, StreamModerateTextRequest, TokenizeRequest,
         check_request::Content, stream_moderate_text_response::Outcome,
     },
     moderation::v1::{ImageItem, TextItem, image_item},
@@ -58,6 +58,10 @@ async fn tokens_vectors_and_scores_are_passed_on() {
     assert_eq!(client.tokenize(request).await.unwrap().into_inner().tokens[0].text, "BLOCKME");
     let request = DetokenizeRequest { token_ids: vec![1, 2], ..Default::default() };
     assert_eq!(client.detokenize(request).await.unwrap().into_inner().text, "[1, 2]");
+    let documents = ["BLOCKME", "two"].map(str::to_owned).to_vec();
+    let request = RerankRequest { query: "BLOCKME".to_owned(), documents, ..Default::default() };
+    let ranking = client.rerank(request).await.unwrap().into_inner();
+    assert_eq!((ranking.results[0].index, ranking.model.unwrap().id.as_str()), (1, "encoder"));
     let request = EmbedRequest { texts: vec!["a".to_owned(); 2], ..Default::default() };
     let answer = client.embed(request).await.unwrap().into_inner();
     assert_eq!((answer.embeddings.len(), answer.model.unwrap().id.as_str()), (2, "encoder"));

@@ -10,6 +10,7 @@ use crate::{
     config::{Config, Load, ModelConfig, Task},
     embedding::EmbeddingModel,
     generation::GenerationModel,
+    rerank::CrossEncoder,
     tokens::TextTokenizer,
 };
 
@@ -19,6 +20,8 @@ pub(crate) enum LoadedModel {
     Generation(GenerationModel),
     /// Embeds.
     Embedding(EmbeddingModel),
+    /// Reads a query and a document together.
+    Reranking(CrossEncoder),
 }
 
 impl LoadedModel {
@@ -28,6 +31,7 @@ impl LoadedModel {
         match self {
             Self::Generation(model) => &model.model,
             Self::Embedding(model) => &model.model,
+            Self::Reranking(model) => &model.model,
         }
     }
 
@@ -37,6 +41,7 @@ impl LoadedModel {
         match self {
             Self::Generation(model) => model.tokenizer(),
             Self::Embedding(model) => model.tokenizer(),
+            Self::Reranking(model) => model.tokenizer(),
         }
     }
 
@@ -47,7 +52,7 @@ impl LoadedModel {
     pub(crate) fn generation(&self) -> Result<&GenerationModel, TextError> {
         match self {
             Self::Generation(model) => Ok(model),
-            Self::Embedding(_) => Err(self.does_not_serve("generation")),
+            Self::Embedding(_) | Self::Reranking(_) => Err(self.does_not_serve("generation")),
         }
     }
 
@@ -58,7 +63,7 @@ impl LoadedModel {
     pub(crate) fn embedding(&self) -> Result<&EmbeddingModel, TextError> {
         match self {
             Self::Embedding(model) => Ok(model),
-            Self::Generation(_) => Err(self.does_not_serve("embedding")),
+            Self::Generation(_) | Self::Reranking(_) => Err(self.does_not_serve("embedding")),
         }
     }
 
@@ -67,11 +72,13 @@ impl LoadedModel {
     pub(crate) fn cache_bytes(&self) -> u64 {
         match self {
             Self::Generation(model) => model.cache_bytes as u64,
-            Self::Embedding(_) => 0,
+            Self::Embedding(_) | Self::Reranking(_) => 0,
         }
     }
 
-    fn does_not_serve(&self, task: &'static str) -> TextError {
+    /// The error of a call for what it does not do.
+    #[must_use]
+    pub(crate) fn does_not_serve(&self, task: &'static str) -> TextError {
         TextError::TaskUnsupported { model: self.model().id.to_string(), task }
     }
 }
@@ -146,6 +153,7 @@ impl Catalogue {
         Ok(match task(folder, config)? {
             Task::TextGeneration => LoadedModel::Generation(GenerationModel::load(runtime, folder, config)?),
             Task::TextEmbedding => LoadedModel::Embedding(EmbeddingModel::load(runtime, folder, config)?),
+            Task::TextReranking => LoadedModel::Reranking(CrossEncoder::load(runtime, folder, config)?),
         })
     }
 }
@@ -155,6 +163,7 @@ fn task(folder: &ModelFolder, config: &ModelConfig) -> Result<Task, TextError> {
         (Some(task), _) => Ok(task),
         (None, Some("text-generation")) => Ok(Task::TextGeneration),
         (None, Some("text-embedding")) => Ok(Task::TextEmbedding),
+        (None, Some("text-reranking")) => Ok(Task::TextReranking),
         (None, other) => {
             let said = other.map_or_else(|| "says nothing".into(), |task| format!("says {task:?}"));
             let message = format!("models.{}.task is missing, and the model's folder {said}", config.id);

@@ -76,6 +76,8 @@ pub enum Task {
     TextGeneration,
     /// Turns text into vectors.
     TextEmbedding,
+    /// Says how well a document answers a query (a cross-encoder).
+    TextReranking,
 }
 
 /// A model that may be served.
@@ -99,6 +101,9 @@ pub struct ModelConfig {
     /// Settings of an embedding model.
     #[serde(default)]
     pub embedding: EmbeddingConfig,
+    /// Settings of a reranking model.
+    #[serde(default)]
+    pub reranking: RerankingConfig,
     /// How its session is made.
     #[serde(default)]
     pub session: SessionConfig,
@@ -115,6 +120,7 @@ impl ModelConfig {
             task: None,
             generation: GenerationConfig::default(),
             embedding: EmbeddingConfig::default(),
+            reranking: RerankingConfig::default(),
             session: SessionConfig::default(),
         }
     }
@@ -145,7 +151,22 @@ impl Default for GenerationConfig {
 pub struct EmbeddingConfig {
     /// Put before each text; none: as the model's `atelier.json` says, else nothing.
     pub prefix: Option<String>,
+    /// Put before the query of a ranking; none: as `atelier.json` says (`query_prefix`), else `config_sentence_transformers.json`
+    /// (`prompts`), else as before each text.
+    pub query_prefix: Option<String>,
+    /// As `query_prefix`, before each document: `document_prefix`, or the prompt `document` or `passage`.
+    pub document_prefix: Option<String>,
     /// Most tokens of a text; none: as the model's `atelier.json` says, else 512.
+    pub max_length: Option<usize>,
+    /// Queue and batches.
+    pub batcher: BatcherConfig,
+}
+
+/// Settings of a reranking model.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RerankingConfig {
+    /// Most tokens of query and document; none: as the model's `atelier.json` says, else 512.
     pub max_length: Option<usize>,
     /// Queue and batches.
     pub batcher: BatcherConfig,

@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use atelier_core::{ModelRef, limits};
 use atelier_inference::Priority;
-use atelier_proto::{common::v1 as common, text::v1 as proto};
+use atelier_proto::{
+    common::v1::{self as common, ModelTask},
+    text::v1 as proto,
+};
 
 use crate::{
     TextError,
@@ -21,8 +24,10 @@ use crate::{
 };
 
 mod chat;
+mod rerank;
 
 pub(crate) use chat::{chat, tool_call};
+pub(crate) use rerank::{question, ranking};
 
 /// Tokens to write where a call does not say.
 const DEFAULT_MAX_TOKENS: usize = 256;
@@ -426,19 +431,22 @@ pub(crate) fn embedding(embedded: Embedded) -> proto::Embedding {
 
 pub(crate) fn model(loaded: &LoadedModel) -> common::Model {
     let reference = model_ref(loaded.model());
-    let (task, context_length, dimensions, license) = match loaded {
+    // What a model is made for comes first.
+    let (tasks, context_length, dimensions, license): (&[ModelTask], _, _, _) = match loaded {
         LoadedModel::Generation(model) => {
-            (common::ModelTask::TextGeneration, model.context_length(), 0, &model.license)
+            (&[ModelTask::TextGeneration], model.context_length(), 0, &model.license)
         }
         LoadedModel::Embedding(model) => {
-            (common::ModelTask::TextEmbedding, model.max_length, model.dimensions, &model.license)
+            let tasks = &[ModelTask::TextEmbedding, ModelTask::TextReranking];
+            (tasks, model.max_length, model.dimensions, &model.license)
         }
+        LoadedModel::Reranking(model) => (&[ModelTask::TextReranking], model.max_length, 0, &model.license),
     };
     let embedding_space = if dimensions > 0 { reference.id.clone() } else { String::new() };
     common::Model {
         id: reference.id,
         revision: reference.revision,
-        tasks: vec![task.into()],
+        tasks: tasks.iter().map(|&task| task.into()).collect(),
         context_length: count(context_length),
         vocabulary_size: count(loaded.tokenizer().vocabulary_size()),
         embedding_dimensions: count(dimensions),

@@ -1,29 +1,25 @@
 //! A loaded sentence encoder: texts in, unit vectors out, many texts in one run.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use atelier_core::ModelRef;
-use atelier_inference::{
-    BatchModel, Batcher, InferenceError, Model, ModelFolder, RunControl, Runtime, Tensor, Ticket,
-};
+use atelier_inference::{Batcher, ModelFolder, Runtime, Ticket};
 use atelier_rpc::Workers;
-use ndarray::Array2;
 use serde::Deserialize;
 
 use crate::{
     TextError,
-    config::ModelConfig,
+    config::{EmbeddingConfig, ModelConfig},
+    encoder::{Encoder, Tokens},
     generation::Caller,
     tokens::TextTokenizer,
     truncation::{Cut, Truncation},
 };
 
 /// Longest text of an encoder that does not say, in tokens: what BERT-like encoders are trained with.
-const DEFAULT_MAX_LENGTH: usize = 512;
+pub(crate) const DEFAULT_MAX_LENGTH: usize = 512;
 const OUTPUT: &str = "sentence_embedding";
+const SENTENCE_TRANSFORMERS: &str = "config_sentence_transformers.json";
 
 /// A vector of length 1 (L2) and what it was made of.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,7 +42,7 @@ pub(crate) struct EmbeddingModel {
     pub dimensions: usize,
     /// Most tokens of a text, prefix and special tokens included.
     pub max_length: usize,
-    prefix: Arc<str>,
+    prefixes: Prefixes,
     tokenizer: Arc<TextTokenizer>,
     batcher: Batcher<Encoder>,
 }
@@ -54,10 +50,62 @@ pub(crate) struct EmbeddingModel {
 /// `options` of the model's manifest.
 #[derive(Debug, Default, Deserialize)]
 struct ManifestOptions {
-    #[serde(default)]
     prefix: Option<String>,
-    #[serde(default)]
+    query_prefix: Option<String>,
+    document_prefix: Option<String>,
     max_length: Option<usize>,
+}
+
+/// `config_sentence_transformers.json`, as far as it concerns us.
+#[derive(Debug, Default, Deserialize)]
+struct SentenceTransformersFile {
+    /// What is put before texts, by what they are for.
+    #[serde(default)]
+    prompts: BTreeMap<String, String>,
+}
+
+/// What a text is to its model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// One of many of its kind.
+    Text,
+    /// Asks.
+    Query,
+    /// May answer.
+    Document,
+}
+
+/// What is put before texts.
+#[derive(Debug, PartialEq, Eq)]
+struct Prefixes {
+    text: String,
+    query: String,
+    document: String,
+}
+
+impl Prefixes {
+    /// As the configuration says, else the model's manifest, else what sentence-transformers wrote beside it. Where none of them
+    /// tells queries and documents from other texts, neither does the model.
+    fn new(config: &EmbeddingConfig, options: ManifestOptions, mut file: SentenceTransformersFile) -> Self {
+        let text = config.prefix.clone().or(options.prefix).unwrap_or_default();
+        let query = config.query_prefix.clone().or(options.query_prefix);
+        let document = config.document_prefix.clone().or(options.document_prefix);
+        let mut prompt = |names: &[&str]| names.iter().find_map(|name| file.prompts.remove(*name));
+        Self {
+            query: query.or_else(|| prompt(&["query"])).unwrap_or_else(|| text.clone()),
+            // E5 calls them passages.
+            document: document.or_else(|| prompt(&["document", "passage"])).unwrap_or_else(|| text.clone()),
+            text,
+        }
+    }
+
+    fn before(&self, part: Part) -> &str {
+        match part {
+            Part::Text => &self.text,
+            Part::Query => &self.query,
+            Part::Document => &self.document,
+        }
+    }
 }
 
 impl EmbeddingModel {
@@ -73,17 +121,20 @@ impl EmbeddingModel {
         let tokenizer = Arc::new(TextTokenizer::load(&folder.file("tokenizer.json")?)?);
         let options: ManifestOptions = folder.options()?;
         let settings = &config.embedding;
-        let mut encoder = Encoder { session: Model::load(runtime, folder, &config.session)? };
-        encoder.check(config.id.as_str())?;
+        let mut encoder = Encoder::load(runtime, folder, &config.session, OUTPUT)?;
         let probe = tokenizer.encode_truncated("warm-up", DEFAULT_MAX_LENGTH, Cut::End)?;
-        let dimensions = encoder.run(&[probe.ids], &RunControl::new())?.first().map_or(0, Vec::len);
-        let batcher = Batcher::start(label(config.id.as_str()), &settings.batcher, vec![encoder])?;
+        let dimensions = encoder.probe(Tokens { ids: probe.ids, types: Vec::new() })?.len();
+        let batcher = encoder.start(config.id.as_str(), &settings.batcher)?;
+        let file = match folder.has(SENTENCE_TRANSFORMERS) {
+            true => folder.json(SENTENCE_TRANSFORMERS)?,
+            false => SentenceTransformersFile::default(),
+        };
         Ok(Self {
             model: ModelRef { id: config.id.clone(), revision: folder.model().revision.clone() },
             license: folder.license().to_owned(),
             dimensions,
             max_length: settings.max_length.or(options.max_length).unwrap_or(DEFAULT_MAX_LENGTH),
-            prefix: settings.prefix.clone().or(options.prefix).unwrap_or_default().into(),
+            prefixes: Prefixes::new(settings, options, file),
             tokenizer,
             batcher,
         })
@@ -95,7 +146,13 @@ impl EmbeddingModel {
         &self.tokenizer
     }
 
-    /// Embeds a text, in a batch with others. `field` names it in an error.
+    /// A text as the model reads it.
+    #[must_use]
+    pub(crate) fn prefixed(&self, part: Part, text: &str) -> String {
+        [self.prefixes.before(part), text].concat()
+    }
+
+    /// Embeds a text that is prefixed already, in a batch with others. `field` names it in an error.
     ///
     /// # Errors
     /// The text is too long and may not be cut, the queue is full or the deadline passes.
@@ -107,13 +164,12 @@ impl EmbeddingModel {
         caller: Caller,
         workers: &Workers,
     ) -> Result<Embedded, TextError> {
-        let (tokenizer, prefix, max_length) =
-            (Arc::clone(&self.tokenizer), Arc::clone(&self.prefix), self.max_length);
+        let (tokenizer, max_length) = (Arc::clone(&self.tokenizer), self.max_length);
         let cut = match truncation {
             Truncation::Cut(cut) => cut,
             Truncation::Refuse => Cut::End,
         };
-        let encode = move || tokenizer.encode_truncated(&format!("{prefix}{text}"), max_length, cut);
+        let encode = move || tokenizer.encode_truncated(&text, max_length, cut);
         let kept = workers.run(caller.deadline, encode).await?;
         let truncated = kept.full_length > kept.ids.len();
         if truncated && truncation == Truncation::Refuse {
@@ -122,75 +178,8 @@ impl EmbeddingModel {
         }
         let tokens = kept.ids.len();
         let ticket = Ticket { deadline: caller.deadline, tenant: caller.tenant };
-        let values = self.batcher.submit(kept.ids, ticket).await?;
-        Ok(Embedded { values, tokens, truncated })
-    }
-}
-
-/// A model's label in metrics, which must live as long as the process. There is one of each, however often it is loaded.
-fn label(id: &str) -> &'static str {
-    static LABELS: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
-    let mut labels = LABELS.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(label) = labels.get(id) {
-        return label;
-    }
-    let label = String::from(id).leak();
-    labels.insert(label);
-    label
-}
-
-/// The graph: `input_ids` and `attention_mask` `[b, s]` to `sentence_embedding` `[b, d]`.
-struct Encoder {
-    session: Model,
-}
-
-impl Encoder {
-    fn check(&self, model: &str) -> Result<(), InferenceError> {
-        let has_output = self.session.outputs().iter().any(|port| port.name == OUTPUT);
-        let stranger = self
-            .session
-            .inputs()
-            .iter()
-            .map(|port| port.name.as_str())
-            .find(|name| !matches!(*name, "input_ids" | "attention_mask" | "token_type_ids"));
-        let problem = match stranger {
-            Some(name) => format!("its graph has an unknown input {name:?}"),
-            None if !has_output => format!("its graph has no output {OUTPUT:?}"),
-            None => return Ok(()),
-        };
-        Err(InferenceError::ModelUnsupported { model: model.to_owned(), problem })
-    }
-}
-
-impl BatchModel for Encoder {
-    type Input = Vec<u32>;
-    type Output = Vec<f32>;
-
-    fn cost(input: &Vec<u32>) -> usize {
-        input.len()
-    }
-
-    fn run(&mut self, batch: &[Vec<u32>], control: &RunControl) -> Result<Vec<Vec<f32>>, InferenceError> {
-        let longest = batch.iter().map(Vec::len).max().unwrap_or(0);
-        let mut ids = Array2::<i64>::zeros((batch.len(), longest));
-        let mut mask = Array2::<i64>::zeros((batch.len(), longest));
-        for ((text, mut ids), mut mask) in batch.iter().zip(ids.rows_mut()).zip(mask.rows_mut()) {
-            for (n, &token) in text.iter().enumerate() {
-                ids[n] = token.into();
-                mask[n] = 1;
-            }
-        }
-        let mut inputs = vec![("input_ids", Tensor::from(ids)), ("attention_mask", Tensor::from(mask))];
-        if self.session.inputs().iter().any(|port| port.name == "token_type_ids") {
-            inputs.push(("token_type_ids", Array2::<i64>::zeros((batch.len(), longest)).into()));
-        }
-        let outputs = self.session.run(&inputs, &[OUTPUT], control)?;
-        let vectors = outputs.into_iter().next().map(Tensor::into_f32).transpose()?;
-        let vectors = vectors.and_then(|array| array.into_dimensionality::<ndarray::Ix2>().ok());
-        let rows = vectors.filter(|array| array.nrows() == batch.len());
-        let rows =
-            rows.ok_or_else(|| InferenceError::InvalidRun(format!("{OUTPUT:?} is not one row a text")))?;
-        Ok(rows.rows().into_iter().map(|row| unit(&row.to_vec())).collect())
+        let values = self.batcher.submit(Tokens { ids: kept.ids, types: Vec::new() }, ticket).await?;
+        Ok(Embedded { values: unit(&values), tokens, truncated })
     }
 }
 
@@ -201,5 +190,32 @@ fn unit(values: &[f32]) -> Vec<f32> {
         values.iter().map(|&value| (f64::from(value) / length) as f32).collect()
     } else {
         values.to_vec()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prefixes(config: &str, options: &str, file: &str) -> [String; 3] {
+        let read = Prefixes::new(
+            &serde_json::from_str(config).unwrap(),
+            serde_json::from_str(options).unwrap(),
+            serde_json::from_str(file).unwrap(),
+        );
+        [Part::Text, Part::Query, Part::Document].map(|part| read.before(part).to_owned())
+    }
+
+    #[test]
+    fn prefixes_come_from_the_first_place_that_tells_them() {
+        let e5 =
+            r#"{"prompts": {"query": "query: ", "passage": "passage: "}, "similarity_fn_name": "cosine"}"#;
+        assert_eq!(prefixes("{}", "{}", "{}"), ["", "", ""]);
+        assert_eq!(prefixes("{}", "{}", e5), ["", "query: ", "passage: "]);
+        assert_eq!(prefixes("{}", r#"{"prefix": "q: "}"#, "{}"), ["q: ", "q: ", "q: "]);
+        let options = r#"{"prefix": "q: ", "document_prefix": "d: ", "dimensions": 8}"#;
+        assert_eq!(prefixes("{}", options, e5), ["q: ", "query: ", "d: "]);
+        let config = r#"{"query_prefix": "", "document_prefix": "doc: "}"#;
+        assert_eq!(prefixes(config, options, e5), ["q: ", "", "doc: "]);
     }
 }

@@ -1,9 +1,9 @@
-//! The text service: chat, generation, tokens and embeddings from ONNX language models.
+//! The text service: chat, generation, tokens, embeddings and rankings from ONNX language models.
 //!
 //! A call goes: `service` (gRPC) -> `convert` (checks) -> `generation` (template, tokens) -> `engine` (slots, steps;
-//! `sampling` chooses tokens, `detokenize`, `tools` and `stop` make text and calls of them) -> events back to the caller. Texts that are
-//! scored (`score`) take the same way and write nothing. Embeddings go through `embedding` and the batcher of
-//! `atelier-inference`.
+//! `sampling` chooses tokens, `detokenize`, `tools` and `stop` make text and calls of them) -> events back to the caller.
+//! Texts that are scored (`score`) take the same way and write nothing. Embeddings and rankings go through `embedding` or
+//! `rerank`, `encoder` and the batcher of `atelier-inference`.
 
 mod admin;
 mod catalogue;
@@ -12,6 +12,7 @@ pub mod config;
 mod convert;
 pub mod detokenize;
 mod embedding;
+mod encoder;
 pub mod engine;
 mod error;
 mod files;
@@ -20,6 +21,7 @@ mod grammar;
 mod memory;
 mod metrics;
 mod registry;
+mod rerank;
 pub mod sampling;
 mod score;
 mod service;

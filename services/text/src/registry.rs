@@ -41,7 +41,7 @@ impl Served {
         let mut alive = self.alive.subscribe();
         let engine = match &self.model {
             LoadedModel::Generation(model) => Some(model.engine().ended()),
-            LoadedModel::Embedding(_) => None,
+            LoadedModel::Embedding(_) | LoadedModel::Reranking(_) => None,
         };
         async move {
             // Nothing is ever sent: an error is the end.
@@ -67,6 +67,7 @@ pub(crate) struct Registry {
     models: RwLock<Models>,
     default_generation: Option<ModelId>,
     default_embedding: Option<ModelId>,
+    default_reranking: Option<ModelId>,
     budget: Arc<Budget>,
     /// Counts uses, to tell which was later.
     clock: AtomicU64,
@@ -85,6 +86,7 @@ impl Registry {
             models: RwLock::default(),
             default_generation: None,
             default_embedding: None,
+            default_reranking: None,
             budget: Budget::new(config.memory_budget_bytes),
             clock: AtomicU64::new(0),
             loads: Workers::new(1),
@@ -94,6 +96,7 @@ impl Registry {
             let default = match &**served {
                 LoadedModel::Generation(_) => &mut registry.default_generation,
                 LoadedModel::Embedding(_) => &mut registry.default_embedding,
+                LoadedModel::Reranking(_) => &mut registry.default_reranking,
             };
             default.get_or_insert_with(|| model.id.clone());
         }
@@ -144,6 +147,15 @@ impl Registry {
     /// There is none of that name.
     pub(crate) fn for_embedding(&self, id: &str) -> Result<Arc<Served>, TextError> {
         self.find(id, self.default_embedding.as_ref(), "embedding")
+    }
+
+    /// The model for a ranking; the default cross-encoder, else the default encoder, if the name is empty.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub(crate) fn for_reranking(&self, id: &str) -> Result<Arc<Served>, TextError> {
+        let default = self.default_reranking.as_ref().or(self.default_embedding.as_ref());
+        self.find(id, default, "reranking")
     }
 
     /// Any model, for its tokenizer; the default writer, else the default encoder, if the name is empty.

@@ -16,10 +16,11 @@ use crate::{
     TextError,
     admin::Admin,
     convert,
-    embedding::Embedded,
+    embedding::{Embedded, Part},
     engine::{Event, Finished},
     generation::{Caller, Prompt, Started},
     registry::{Registry, Served},
+    rerank,
     sampling::TokenLogprob,
     score::Item,
     tokens::TextTokenizer,
@@ -130,7 +131,7 @@ impl Text {
         let truncation = convert::truncation(request.truncation());
         let texts =
             request.texts.into_iter().enumerate().map(|(index, text)| {
-                let caller = caller.clone();
+                let (caller, text) = (caller.clone(), model.prefixed(Part::Text, &text));
                 async move {
                     model.embed(text, &format!("texts[{index}]"), truncation, caller, &self.workers).await
                 }
@@ -143,6 +144,17 @@ impl Text {
             model: Some(convert::model_ref(&model.model)),
             usage: Some(convert::usage(tokens, 0)),
         })
+    }
+
+    async fn ranking(
+        &self,
+        request: proto::RerankRequest,
+        caller: Caller,
+    ) -> Result<proto::RerankResponse, TextError> {
+        let served = self.registry()?.for_reranking(&request.model)?;
+        let question = convert::question(request)?;
+        let ranking = rerank::rank(&served, question, caller, &self.workers).await?;
+        Ok(convert::ranking(ranking, served.model()))
     }
 
     async fn tokens(
@@ -288,7 +300,8 @@ async fn embed_one(
     let served = registry.get().ok_or(TextError::Starting)?.for_embedding(&request.model)?;
     let model = served.embedding()?;
     let truncation = convert::truncation(request.truncation());
-    let embedded = model.embed(request.text, "text", truncation, caller, workers).await?;
+    let text = model.prefixed(Part::Text, &request.text);
+    let embedded = model.embed(text, "text", truncation, caller, workers).await?;
     Ok(proto::StreamEmbedResponse {
         id: request.id,
         usage: Some(convert::usage(embedded.tokens, 0)),
@@ -369,6 +382,11 @@ impl TextService for Text {
     async fn score(&self, request: Request<proto::ScoreRequest>) -> Reply<proto::ScoreResponse> {
         let caller = caller(&request);
         self.scores(request.into_inner(), caller).await.map(Response::new).map_err(status)
+    }
+
+    async fn rerank(&self, request: Request<proto::RerankRequest>) -> Reply<proto::RerankResponse> {
+        let caller = caller(&request);
+        self.ranking(request.into_inner(), caller).await.map(Response::new).map_err(status)
     }
 
     async fn embed(&self, request: Request<proto::EmbedRequest>) -> Reply<proto::EmbedResponse> {

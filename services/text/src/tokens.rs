@@ -2,9 +2,9 @@
 
 use std::{collections::HashMap, path::Path, sync::LazyLock};
 
-use tokenizers::{DecoderWrapper, PostProcessor, Tokenizer, TruncationDirection};
+use tokenizers::{DecoderWrapper, Encoding, PostProcessor, Tokenizer, TruncationDirection};
 
-use crate::{error::TextError, truncation::Cut};
+use crate::{encoder::Tokens, error::TextError, truncation::Cut};
 
 /// A token and the bytes of the text that it covers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +25,10 @@ pub struct Truncated {
     /// How many there would have been.
     pub full_length: usize,
 }
+
+/// The tokens of a text that others are paired with, special tokens apart.
+#[derive(Clone, Debug)]
+pub(crate) struct Segment(Encoding);
 
 /// Text to tokens and back.
 #[derive(Debug)]
@@ -111,15 +115,49 @@ impl TextTokenizer {
     /// As `encode`.
     pub fn encode_truncated(&self, text: &str, max_length: usize, cut: Cut) -> Result<Truncated, TextError> {
         let mut encoding = self.inner.encode_fast(text, false).map_err(TextError::Tokenizer)?;
-        let added = self.inner.get_post_processor().map_or(0, |processor| processor.added_tokens(false));
+        let added = self.added_tokens(false);
         let full_length = encoding.len() + added;
-        let left_out = cut.of(encoding.len(), max_length.saturating_sub(added));
-        let mut rest = encoding.clone();
-        encoding.truncate(left_out.start, 0, TruncationDirection::Right);
-        rest.truncate(rest.len() - left_out.end, 0, TruncationDirection::Left);
-        encoding.merge_with(rest, false);
+        shorten(&mut encoding, max_length.saturating_sub(added), cut);
         let encoding = self.inner.post_process(encoding, None, true).map_err(TextError::Tokenizer)?;
         Ok(Truncated { ids: encoding.get_ids().to_vec(), full_length })
+    }
+
+    /// Splits a text that others are to be paired with.
+    ///
+    /// # Errors
+    /// As `encode`.
+    pub(crate) fn segment(&self, text: &str) -> Result<Segment, TextError> {
+        self.inner.encode_fast(text, false).map(Segment).map_err(TextError::Tokenizer)
+    }
+
+    /// Tokens of a pair without its second text.
+    pub(crate) fn length_before(&self, first: &Segment) -> usize {
+        first.0.len() + self.added_tokens(true)
+    }
+
+    /// Both texts with the special tokens around them, the second cut to `room` tokens; and how many tokens it has.
+    ///
+    /// # Errors
+    /// As `encode`.
+    pub(crate) fn pair(
+        &self,
+        first: &Segment,
+        second: &str,
+        room: usize,
+        cut: Cut,
+    ) -> Result<(Tokens, usize), TextError> {
+        let mut encoding = self.inner.encode_fast(second, false).map_err(TextError::Tokenizer)?;
+        let full_length = encoding.len();
+        shorten(&mut encoding, room, cut);
+        let pair = self.inner.post_process(first.0.clone(), Some(encoding), true);
+        let pair = pair.map_err(TextError::Tokenizer)?;
+        let tokens = Tokens { ids: pair.get_ids().to_vec(), types: pair.get_type_ids().to_vec() };
+        Ok((tokens, full_length))
+    }
+
+    /// Special tokens around a text, or a pair of them.
+    fn added_tokens(&self, pair: bool) -> usize {
+        self.inner.get_post_processor().map_or(0, |processor| processor.added_tokens(pair))
     }
 
     /// Joins tokens; ids outside the vocabulary are left out.
@@ -173,6 +211,15 @@ impl TextTokenizer {
             bytes.push(byte);
         }
     }
+}
+
+/// Keeps at most so many tokens.
+fn shorten(encoding: &mut Encoding, most: usize, cut: Cut) {
+    let left_out = cut.of(encoding.len(), most);
+    let mut rest = encoding.clone();
+    encoding.truncate(left_out.start, 0, TruncationDirection::Right);
+    rest.truncate(rest.len() - left_out.end, 0, TruncationDirection::Left);
+    encoding.merge_with(rest, false);
 }
 
 /// GPT-2's spelling of bytes as printable characters (`bytes_to_unicode` in its `encoder.py`), reversed: printable

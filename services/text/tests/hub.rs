@@ -1,4 +1,4 @@
-//! The engine over decoders in the layout of the hub: tokens are the reference's (`tests/golden/text/hub.py`) whatever
+//! The engine over decoders in both layouts: tokens are the reference's (`tests/golden/text/hub.py`, `gguf_models.py`) whatever
 //! else is in flight and whoever leaves.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "tests fail by panicking, their helpers too")]

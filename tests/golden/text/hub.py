@@ -7,6 +7,10 @@ Each folder is as its exporter leaves it:
     gpt2-merged       Optimum's merged decoder (`use_cache_branch`), float32
     qwen3-genai       onnxruntime-genai, float32, external data
     qwen3-genai-int4  onnxruntime-genai, 4-bit weights, external data
+    phi3              Optimum, float32
+    phi3-genai        onnxruntime-genai, float32, external data
+    gemma             Optimum, float32; heads wider than a share of the hidden size
+    gemma-genai       onnxruntime-genai, float32, external data
 
 greedy.json has, for each, prompts and the tokens that follow them, and a message whose answer ends with the model's end
 token: by transformers' own greedy `generate`, for 4-bit weights by onnxruntime-genai. Prompts are taken by chance. One
@@ -16,8 +20,6 @@ into a loop.
 Usage: python hub.py FOLDER, with torch, transformers<5, optimum-onnx and onnxruntime-genai<0.12 from PyPI.
 """
 
-import itertools
-import json
 import shutil
 import sys
 import tempfile
@@ -29,45 +31,29 @@ from onnxruntime_genai.models.builder import create_model
 from optimum.exporters.onnx import export, main_export
 from optimum.exporters.onnx.model_configs import GPT2OnnxConfig
 from optimum.onnx import merge_decoders
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     AutoModelForCausalLM,
+    GemmaConfig,
     GPT2Config,
     LlamaConfig,
-    PreTrainedTokenizerFast,
+    Phi3Config,
     Qwen2Config,
     Qwen3Config,
 )
 
-SPECIAL_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-BYTES = 256
-START, _, END = range(BYTES, BYTES + len(SPECIAL_TOKENS))
-VOCABULARY = BYTES + len(SPECIAL_TOKENS)
-TEMPLATE = (
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + eos_token + '\n' }}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
-PROMPT_LENGTHS = [1, 2, 5, 5, 9, 17, 17, 40]
-NEW_TOKENS = 16
+from tiny import END, NEW_TOKENS, SIZES, START, VOCABULARY, both, by_transformers, record, tokenizer
 
-# Wide weights: narrow ones make a model that writes one token over and over.
-SIZES = dict(
-    vocab_size=VOCABULARY,
-    hidden_size=32,
-    intermediate_size=48,
-    num_hidden_layers=2,
-    num_attention_heads=4,
-    num_key_value_heads=2,
-    max_position_embeddings=256,
-    initializer_range=0.4,
-    tie_word_embeddings=False,
-    bos_token_id=START,
-    eos_token_id=END,
-)
 CONFIGS = {
     "llama": LlamaConfig(**SIZES),
     "qwen2": Qwen2Config(**SIZES),
     "qwen3": Qwen3Config(head_dim=16, **SIZES),
+    # GroupQueryAttention, which onnxruntime-genai writes, takes heads of a multiple of 16.
+    "phi3": Phi3Config(
+        original_max_position_embeddings=256,
+        pad_token_id=START,
+        **(SIZES | dict(num_attention_heads=2, num_key_value_heads=1)),
+    ),
+    "gemma": GemmaConfig(head_dim=16, pad_token_id=START, **(SIZES | dict(tie_word_embeddings=True))),
     "gpt2": GPT2Config(
         vocab_size=VOCABULARY,
         n_embd=32,
@@ -81,23 +67,12 @@ CONFIGS = {
     ),
 }
 
-
-def tokenizer():
-    """Bytes and special tokens."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    inner = Tokenizer(models.BPE(vocab={spelling: n for n, spelling in enumerate(alphabet)}, merges=[]))
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    inner.decoder = decoders.ByteLevel()
-    inner.add_special_tokens(SPECIAL_TOKENS)
-    made = PreTrainedTokenizerFast(
-        tokenizer_object=inner, bos_token=SPECIAL_TOKENS[0], eos_token=SPECIAL_TOKENS[2], pad_token=SPECIAL_TOKENS[0]
-    )
-    made.chat_template = TEMPLATE
-    return made
+# Of models that end an answer themselves now and then.
+SEEDS = {"phi3": 5, "gemma": 29}
 
 
 def make(name, folder):
-    torch.manual_seed(20240607)
+    torch.manual_seed(SEEDS.get(name, 20240607))
     model = AutoModelForCausalLM.from_config(CONFIGS[name]).eval()
     model.save_pretrained(folder)
     tokenizer().save_pretrained(folder)
@@ -114,53 +89,6 @@ def export_merged(model, source, folder):
     merge_decoders(first, later, save_path=folder / "decoder_model_merged.onnx", strict=False)
     first.unlink()
     later.unlink()
-
-
-def cases(write, least_margin):
-    """Random prompts and what `write` makes of them; it gives tokens and the least lead of a best token."""
-    generator = torch.Generator().manual_seed(1)
-    for length in PROMPT_LENGTHS:
-        while True:
-            prompt = torch.randint(BYTES, (length,), generator=generator).tolist()
-            tokens, margin = write(prompt)
-            plain = len(tokens) == NEW_TOKENS and max(tokens) < BYTES
-            if plain and margin > least_margin and len(set(tokens)) > NEW_TOKENS // 4:
-                yield {"prompt": prompt, "tokens": tokens}
-                break
-
-
-def conversation(write, least_margin):
-    """A message whose answer the model ends itself, by its end token, and that answer."""
-    spelled = tokenizer()
-    for n in itertools.count():
-        content = f"Tell me about {n}."
-        message = {"role": "user", "content": content}
-        prompt = spelled.apply_chat_template([message], add_generation_prompt=True)
-        tokens, margin = write(prompt)
-        if tokens[-1] == END and len(tokens) > 3 and margin > least_margin:
-            text = spelled.decode(tokens, skip_special_tokens=True)
-            return {"content": content, "tokens": len(tokens), "text": text}
-
-
-def both(write, least_margin):
-    return {"cases": list(cases(write, least_margin)), "conversation": conversation(write, least_margin)}
-
-
-def by_transformers(model):
-    def write(prompt):
-        out = model.generate(
-            torch.tensor([prompt]),
-            attention_mask=torch.ones(1, len(prompt), dtype=torch.int64),
-            do_sample=False,
-            max_new_tokens=NEW_TOKENS,
-            pad_token_id=START,
-            output_logits=True,
-            return_dict_in_generate=True,
-        )
-        best = torch.cat(out.logits).topk(2).values
-        return out.sequences[0, len(prompt) :].tolist(), (best[:, 0] - best[:, 1]).min().item()
-
-    return write
 
 
 def by_genai(folder):
@@ -187,7 +115,6 @@ def main():
     # Models this small are slowed down by more threads.
     torch.set_num_threads(1)
     target = Path(sys.argv[1])
-    shutil.rmtree(target, ignore_errors=True)
     golden = {}
     with tempfile.TemporaryDirectory() as work:
         work = Path(work)
@@ -206,12 +133,15 @@ def main():
 
         for name, precision in (("qwen3-genai", "fp32"), ("qwen3-genai-int4", "int4")):
             create_model("", str(work / "qwen3"), str(target / name), precision, "cpu", str(work / "cache"))
+        for name in ("phi3", "gemma"):
+            main_export(str(work / name), str(target / name), **with_past)
+            create_model("", str(work / name), str(target / f"{name}-genai"), "fp32", "cpu", str(work / "cache"))
+            golden[name] = golden[f"{name}-genai"] = both(by_transformers(sources[name]), 0.01)
+
         golden["qwen3-genai"] = both(by_transformers(sources["qwen3"]), 0.01)
         golden["qwen3-genai-int4"] = both(by_genai(target / "qwen3-genai-int4"), 0.03)
 
-    with open(target / "greedy.json", "w", encoding="utf-8") as file:
-        json.dump(golden, file)
-        file.write("\n")
+    record(target, golden)
 
 
 if __name__ == "__main__":

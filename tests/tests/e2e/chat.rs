@@ -4,11 +4,12 @@ use atelier_core::ContentHash;
 use atelier_proto::{
     common::v1::FinishReason,
     gateway::v1::{
-        Action, ChatRequest, DetokenizeRequest, EmbedRequest, GenerateRequest, StreamChatRequest,
-        TokenizeRequest,
+        Action, ChatRequest, DetokenizeRequest, EmbedRequest, GenerateRequest, RerankRequest,
+        StreamChatRequest, TokenizeRequest,
     },
     text::v1::{GenerationConfig, Truncation},
 };
+use atelier_rpc::fault_of;
 use atelier_tests::Sandbox;
 
 use crate::support::{chat, greedy, read, user};
@@ -131,4 +132,26 @@ async fn embeddings_bring_the_same_meaning_together_across_languages() {
     let cosine = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f32>();
     assert!((cosine(&crash.values, &crash.values) - 1.0).abs() < 1e-3);
     assert!(cosine(&crash.values, &crash_zh.values) > cosine(&crash.values, &apples.values) + 0.05);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_are_ranked_by_what_a_query_asks() {
+    let mut sandbox = Sandbox::start().await.unwrap();
+    let documents = ["I like to eat apples.", "The stock market crashed today.", "股票市场今天暴跌。"];
+    let request = RerankRequest {
+        query: "What happened to share prices?".to_owned(),
+        documents: documents.map(str::to_owned).to_vec(),
+        top_n: Some(2),
+        ..Default::default()
+    };
+    let answer = sandbox.clients.gateway.rerank(request.clone()).await.unwrap().into_inner();
+    let mut first: Vec<_> = answer.results.iter().map(|ranked| ranked.index).collect();
+    first.sort_unstable();
+    assert_eq!(first, [1, 2], "{answer:?}");
+    assert_eq!(answer.model.unwrap().id, "multilingual-e5-small");
+    assert!(answer.usage.unwrap().prompt_tokens > 20);
+
+    let bad = RerankRequest { top_n: Some(0), ..request };
+    let refused = sandbox.clients.gateway.rerank(bad).await.unwrap_err();
+    assert_eq!(fault_of(&refused).violations()[0].field, "top_n");
 }

@@ -402,7 +402,7 @@ fn hash_files(hash: &mut Sha256, files: &[PathBuf]) -> Result<()> {
 }
 
 /// Names become folders and arguments of other programs.
-fn is_name(name: &str) -> Result<()> {
+pub(crate) fn is_name(name: &str) -> Result<()> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.' | '_');
     if name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.chars().all(plain) {
         return Ok(());

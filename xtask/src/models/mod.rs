@@ -1,6 +1,7 @@
 //! `cargo xtask models`: the catalogue, and the cache it is installed into.
 
 mod catalogue;
+mod convert;
 mod fetch;
 mod install;
 mod list;
@@ -21,6 +22,7 @@ use crate::{
     command::capture,
     paths::{Home, catalogue_folder},
 };
+use convert::{ConvertOptions, convert};
 use install::CacheLock;
 use tools::Tools;
 
@@ -35,6 +37,8 @@ pub(crate) enum Task {
     },
     /// Installs the runtime and the default models, or the ones named.
     Pull(PullOptions),
+    /// Makes a model of a GGUF file.
+    Convert(ConvertOptions),
     /// Hashes every installed file again and names those that differ.
     Verify,
 }
@@ -63,6 +67,10 @@ pub(crate) fn run(task: &Task) -> Result<ExitCode> {
             pull(&home, &selection)?;
             Ok(ExitCode::SUCCESS)
         }
+        Task::Convert(options) => {
+            convert(&home, options)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Task::Verify => verify::verify(&home),
     }
 }
@@ -73,7 +81,7 @@ pub(crate) fn test_tools(home: &Home) -> Result<()> {
         let _lock = CacheLock::acquire(home.root(), || ())?;
         Tools::ensure(home, &catalogue_folder())?
     };
-    for script in ["test_convert.py", "test_fetch.py", "test_fetch_npm.py"] {
+    for script in ["test_convert.py", "test_gguf.py", "test_fetch.py", "test_fetch_npm.py"] {
         capture(&mut tools.script(script))?;
     }
     Ok(())

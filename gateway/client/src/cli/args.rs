@@ -82,6 +82,8 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Turn texts or pictures into unit vectors
     Embed(EmbedArgs),
+    /// Put documents in the order in which they answer a query
+    Rerank(RerankArgs),
     /// Say which text goes with a picture, or which picture with a text
     Match(MatchArgs),
     /// Split a text into a model's tokens
@@ -206,6 +208,28 @@ pub(crate) struct EmbedArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct RerankArgs {
+    /// What the documents are to answer
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) query: String,
+    /// Documents; no text and no file where input is piped: one a line from stdin
+    #[arg(value_name = "TEXT")]
+    pub(crate) texts: Vec<String>,
+    /// File with a document; may be repeated
+    #[arg(long = "file", value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Show only the best N
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) top: Option<u32>,
+    /// Model to ask; see `atelier models`
+    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
+    pub(crate) model: String,
+    /// Cut documents that are too long for the model instead of refusing them
+    #[arg(long)]
+    pub(crate) truncate: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct MatchArgs {
     /// Texts; of several, each picture's come best first, of one, the pictures
     #[arg(value_name = "TEXT", required = true)]
@@ -307,6 +331,8 @@ mod tests {
             "moderate --faces text",
             "moderate --time 40 text",
             "embed --image a.png text",
+            "rerank text",
+            "rerank --query a --top 0 text",
             "moderate --concurrency 4 text",
             "moderate --concurrency 4",
             "moderate --jsonl --concurrency 0",

@@ -370,6 +370,7 @@ fn task(task: ModelTask) -> &'static str {
         ModelTask::Unspecified => "unspecified",
         ModelTask::TextGeneration => "text_generation",
         ModelTask::TextEmbedding => "text_embedding",
+        ModelTask::TextReranking => "text_reranking",
         ModelTask::ImageGeneration => "image_generation",
         ModelTask::VideoGeneration => "video_generation",
         ModelTask::ImageExploration => "image_exploration",

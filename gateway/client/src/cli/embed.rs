@@ -159,7 +159,7 @@ pub(crate) async fn tokenize(
 }
 
 /// The lines of stdin that are not empty, a text each.
-fn lines() -> Result<Vec<String>, CliError> {
+pub(super) fn lines() -> Result<Vec<String>, CliError> {
     let mut stdin = io::stdin();
     if stdin.is_terminal() {
         return Err(CliError::Usage("no texts: give them as arguments, or one a line on stdin".into()));
@@ -169,7 +169,8 @@ fn lines() -> Result<Vec<String>, CliError> {
     Ok(all.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect())
 }
 
-fn excerpt(text: &str) -> String {
+/// The beginning of a text, on one line.
+pub(super) fn excerpt(text: &str) -> String {
     const LONGEST: usize = 40;
     let visible = visible(text);
     match visible.char_indices().nth(LONGEST) {

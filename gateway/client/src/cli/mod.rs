@@ -19,6 +19,7 @@ mod models;
 mod moderate;
 mod output;
 mod progress;
+mod rerank;
 mod video;
 
 use std::{io, process::ExitCode};
@@ -107,6 +108,7 @@ async fn run(arguments: Arguments) -> Result<(), CliError> {
         Command::Moderate(arguments) => moderate::run(connect, &mut out, arguments).await,
         Command::Check(arguments) => check::run(connect, &mut out, arguments).await,
         Command::Embed(arguments) => embed::embed(connect, &mut out, arguments).await,
+        Command::Rerank(arguments) => rerank::run(connect, &mut out, arguments).await,
         Command::Tokenize(arguments) => embed::tokenize(connect, &mut out, arguments).await,
         Command::Models => models::models(&connect().await?, &mut out).await,
         Command::Categories => models::categories(&connect().await?, &mut out).await,

@@ -15,10 +15,10 @@ use tempfile::TempDir;
 
 use crate::{assert_ended, by_line, documents, fake::Gateway, run, run_with_stdin, text};
 
-struct Folder(TempDir);
+pub(crate) struct Folder(TempDir);
 
 impl Folder {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
@@ -30,7 +30,7 @@ impl Folder {
         self.path(name).to_str().unwrap().to_owned()
     }
 
-    fn with(&self, name: &str, content: &str) -> String {
+    pub(crate) fn with(&self, name: &str, content: &str) -> String {
         fs::write(self.path(name), content).unwrap();
         self.name(name)
     }

@@ -3,6 +3,7 @@
 
 mod fake;
 mod images;
+mod rerank;
 mod tools;
 
 use std::{

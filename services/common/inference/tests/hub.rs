@@ -1,5 +1,5 @@
-//! Decoders in the layout of the hub, on the tiny models of `tests/golden/text/hub.py`: what transformers writes with
-//! them, alone and in any company.
+//! Decoders, on the tiny models of `tests/golden/text/hub.py` (in the layout of the hub) and `gguf_models.py` (in both): what
+//! transformers writes with them, alone and in any company.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking, their helpers too")]
 
@@ -41,7 +41,7 @@ fn hub() -> PathBuf {
 fn golden() -> BTreeMap<String, Golden> {
     let models: BTreeMap<_, _> =
         serde_json::from_str(&fs::read_to_string(hub().join("greedy.json")).unwrap()).unwrap();
-    assert_eq!(models.len(), 5);
+    assert_eq!(models.len(), 14);
     models
 }
 

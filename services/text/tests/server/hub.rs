@@ -1,4 +1,5 @@
-//! Folders as Hugging Face Optimum and onnxruntime-genai write them, served as they are: `tests/golden/text/hub.py`.
+//! Folders as Hugging Face Optimum and onnxruntime-genai write them, and as our converter makes them of GGUF files, served as they
+//! are: `tests/golden/text/hub.py`, `gguf_models.py`.
 
 use std::{
     collections::BTreeMap,
@@ -47,7 +48,7 @@ pub(crate) fn served(id: &str) -> ModelConfig {
 async fn folders_are_served_as_exporters_leave_them() {
     let golden = fs::read_to_string(hub().join("greedy.json")).expect("it is there");
     let golden: BTreeMap<String, Golden> = serde_json::from_str(&golden).expect("it parses");
-    assert_eq!(golden.len(), 5);
+    assert_eq!(golden.len(), 14);
     let client = connect(start(golden.keys().map(|id| served(id)).collect())).await;
     // All models, each with more calls than slots.
     let calls = golden.iter().flat_map(|call| [call; 4]).map(|(id, golden)| {

@@ -8,6 +8,7 @@ mod hub;
 mod identity;
 mod logprobs;
 mod models;
+mod rerank;
 mod service;
 mod tools;
 mod truncation;

@@ -371,6 +371,13 @@ impl gateway_service_server::GatewayService for Service {
         }))
     }
 
+    async fn rerank(
+        &self,
+        request: Request<wire::RerankRequest>,
+    ) -> Result<Response<wire::RerankResponse>, Status> {
+        Ok(Response::new(models::rank(request.into_inner())))
+    }
+
     async fn stream_embed(
         &self,
         _: Request<Streaming<wire::StreamEmbedRequest>>,

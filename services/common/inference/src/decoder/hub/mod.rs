@@ -9,12 +9,12 @@
 //! The rows of a run all have one `past`. Decoding slots that hold equally many tokens share a run, as do those that
 //! hold fewer, padded and masked, where the graph leaves padding out of account. Graphs that mask attention do so for
 //! padding in front; those that attend by `GroupQueryAttention`, as onnxruntime-genai writes them, read lengths off the
-//! mask and leave out what stands behind. Which it is, if any, is tried when a graph is loaded.
+//! mask and leave out what stands behind. Padding in front also needs `position_ids`. Which it is, if any, is tried when a graph is loaded.
 
 mod graph;
 mod rows;
 
-use std::fmt::Debug;
+use std::{array::from_fn, fmt::Debug};
 
 use half::f16;
 use ort::{
@@ -146,18 +146,22 @@ impl<T: Element> HubDecoder<T> {
     /// Whether a row says the same padded, among longer ones. Its padding is loud in this trial, so that attention to it
     /// can't be mistaken for the error of another order of sums.
     fn try_padding(&mut self, padding: Padding) -> Result<bool, InferenceError> {
-        const PROMPT: [u32; 8] = [0; 8];
+        const LENGTH: usize = 8;
         const TOLERANCE: f32 = 0.01;
-        if self.slots == 1 || self.context_length <= PROMPT.len() || !self.graph.attention_mask {
+        // Padding in front moves what a run adds away from the rows before it, unless the graph is told positions.
+        let moves = padding == Padding::Front && !self.graph.position_ids;
+        if self.slots == 1 || self.context_length <= LENGTH || !self.graph.attention_mask || moves {
             return Ok(false);
         }
+        // Of tokens that are all the same, attention gives the same mean whatever their positions.
+        let prompt: [u32; LENGTH] = from_fn(|n| (n % self.vocabulary_size.max(1)) as u32);
         let control = RunControl::new();
         let row = |slot, tokens, position| Row { slot, tokens, position, logits: 1 };
-        let decoding = [row(0, &PROMPT[..1], PROMPT.len()), row(1, &PROMPT[..1], 2)];
+        let decoding = [row(0, &prompt[..1], LENGTH), row(1, &prompt[..1], 2)];
         (self.rows.filler, self.rows.padding) = (T::LOUD, padding);
         let (mut alone, mut together) = (Vec::new(), Vec::new());
-        self.step_together(&[row(0, &PROMPT, 0)], &mut alone, &control)?;
-        self.step_together(&[row(1, &PROMPT[..2], 0)], &mut alone, &control)?;
+        self.step_together(&[row(0, &prompt, 0)], &mut alone, &control)?;
+        self.step_together(&[row(1, &prompt[..2], 0)], &mut alone, &control)?;
         alone.clear();
         for row in decoding {
             self.step_together(&[row], &mut alone, &control)?;
@@ -407,7 +411,11 @@ mod tests {
         };
         assert_eq!(padding("llama", "model.onnx", 2), Some(Padding::Front));
         assert_eq!(padding("gpt2-merged", "decoder_model_merged.onnx", 2), Some(Padding::Front));
+        assert_eq!(padding("phi3", "model.onnx", 2), Some(Padding::Front));
         assert_eq!(padding("qwen3-genai", "model.onnx", 2), Some(Padding::Back));
+        // It counts positions by the rows of its cache.
+        assert_eq!(padding("gemma", "model.onnx", 2), None);
+        assert_eq!(padding("gemma-genai", "model.onnx", 2), Some(Padding::Back));
         assert_eq!(padding("llama", "model.onnx", 1), None);
     }
 }
