@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 import hub
+from tiny import BYTES, END, START
 
 SEARCHES = [(2, 1.0), (3, 0.0), (4, 1.0), (4, 2.0), (4, -1.0), (5, 0.5)]
 NEW_TOKENS = 24
@@ -32,7 +33,7 @@ def main():
         found = 0
         while found < EACH:
             length = int(torch.randint(1, 30, (1,), generator=generator))
-            prompt = torch.randint(hub.BYTES, (length,), generator=generator).tolist()
+            prompt = torch.randint(BYTES, (length,), generator=generator).tolist()
             # Half of the answers are to end by themselves.
             ends = found % 2 == 0
             out = model.generate(
@@ -44,15 +45,15 @@ def main():
                 length_penalty=length_penalty,
                 early_stopping=False,
                 max_new_tokens=NEW_TOKENS,
-                pad_token_id=hub.START,
+                pad_token_id=START,
                 output_scores=True,
                 return_dict_in_generate=True,
             )
             best, second = out.sequences_scores.tolist()
             tokens = out.sequences[0, length:].tolist()
-            if hub.END in tokens:
-                tokens = tokens[: tokens.index(hub.END) + 1]
-            if best - second > LEAST_MARGIN and (tokens[-1] == hub.END) == ends and len(tokens) > 2:
+            if END in tokens:
+                tokens = tokens[: tokens.index(END) + 1]
+            if best - second > LEAST_MARGIN and (tokens[-1] == END) == ends and len(tokens) > 2:
                 found += 1
                 case = {"prompt": prompt, "beams": beams, "length_penalty": length_penalty}
                 cases.append(case | {"max_tokens": NEW_TOKENS, "tokens": tokens, "score": best})
