@@ -21,6 +21,9 @@ use crate::{
     truncation::{Cut, Truncation},
 };
 
+pub(crate) mod choices;
+mod samplers;
+
 /// Tokens to write where a call does not say.
 const DEFAULT_MAX_TOKENS: usize = 256;
 
@@ -81,12 +84,20 @@ pub(crate) fn options(
 ) -> Result<Options, TextError> {
     let config = config.unwrap_or_default();
     let truncation = truncation(config.truncation());
+    let mirostat = samplers::mirostat(&config)?;
+    let (xtc_probability, xtc_threshold) = samplers::xtc(&config)?;
+    let dry = samplers::dry(&config)?;
+    let defaults = &if mirostat.is_some() { samplers::without_filters(defaults) } else { *defaults };
     let sampling = Sampling {
         temperature: within("temperature", config.temperature, defaults.temperature, 0.0, 2.0)?,
         top_k: config.top_k.map_or(defaults.top_k, |k| k as usize),
         top_p: above_zero("top_p", config.top_p, defaults.top_p, 1.0)?,
         min_p: within("min_p", config.min_p, 0.0, 0.0, 1.0)?,
         typical_p: above_zero("typical_p", config.typical_p, 1.0, 1.0)?,
+        xtc_probability,
+        xtc_threshold,
+        mirostat,
+        dry,
         no_repeat_ngram_size: config.no_repeat_ngram_size.map_or(0, |size| size as usize),
         min_tokens: config.min_tokens.map_or(0, |tokens| tokens as usize),
         end_tokens: Vec::new(),
@@ -111,6 +122,7 @@ pub(crate) fn options(
             format!("must be at most max_tokens, {max_tokens}"),
         ));
     }
+    let (answers, tries) = choices::numbers(config.n, config.best_of)?;
     let format = config.format.map(format).transpose()?;
     if format.is_some() {
         let dead_ends = [
@@ -132,6 +144,9 @@ pub(crate) fn options(
         stop_sequences: stop_sequences(config.stop_sequences)?,
         stop_tokens: stop_tokens(config.stop_token_ids, tokenizer)?,
         priority: priority(config.priority, "generation.priority")?,
+        answers,
+        tries,
+        echo: false,
     })
 }
 
@@ -338,6 +353,7 @@ pub(crate) fn completion(
             total: Some(duration(timings.total)),
         }),
         tokens,
+        choice: 0,
     }
 }
 
@@ -400,8 +416,9 @@ fn duration(duration: Duration) -> prost_types::Duration {
     prost_types::Duration::try_from(duration).unwrap_or_default()
 }
 
-pub(crate) fn delta(text: String, completion_tokens: usize) -> proto::Delta {
-    proto::Delta { text, completion_tokens: count(completion_tokens) }
+/// `number`: which answer's it is.
+pub(crate) fn delta(number: usize, text: String, completion_tokens: usize) -> proto::Delta {
+    proto::Delta { text, completion_tokens: count(completion_tokens), choice: count(number) }
 }
 
 pub(crate) fn embedding(embedded: Embedded) -> proto::Embedding {

@@ -128,6 +128,11 @@ pub struct Grammar {
 }
 
 impl Grammar {
+    /// Another answer's, from the same place.
+    pub(crate) fn copy(&self) -> Self {
+        Self { matcher: self.matcher.deep_clone(), field: self.field }
+    }
+
     /// Makes tokens impossible that may not come next.
     ///
     /// # Errors

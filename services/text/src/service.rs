@@ -13,17 +13,13 @@ use futures::{Stream, StreamExt, TryStreamExt, stream};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
-    TextError,
-    admin::Admin,
-    convert,
-    embedding::Embedded,
-    engine::{Event, Finished},
-    generation::{Caller, Prompt, Started},
-    registry::{Registry, Served},
-    sampling::TokenLogprob,
-    score::Item,
-    tokens::TextTokenizer,
+    TextError, admin::Admin, convert, embedding::Embedded, generation::Caller, registry::Registry,
+    sampling::TokenLogprob, score::Item, tokens::TextTokenizer,
 };
+
+mod running;
+
+use self::running::{Ask, Whole};
 
 /// Texts of one call that are on their way through tokenizer and batcher at once: enough to fill batches, few enough
 /// that one call can't fill the queue by itself.
@@ -56,43 +52,6 @@ impl Text {
     /// Checks that the caller may load and unload models.
     fn admit<T>(&self, request: &Request<T>) -> Result<(), TextError> {
         self.admin.admit(request.metadata().get("authorization").map(|value| value.as_bytes()))
-    }
-
-    async fn start(
-        &self,
-        model: &str,
-        prompt: Prompt,
-        generation: Option<proto::GenerationConfig>,
-        caller: Caller,
-    ) -> Result<Running, TextError> {
-        let served = self.registry()?.for_generation(model)?;
-        let model = served.generation()?;
-        let options = convert::options(generation, model.defaults(), model.tokenizer(), random_seed)?;
-        let deadline = caller.deadline;
-        let started = model.start(prompt, options, caller, &self.workers).await?;
-        Ok(Running { started, served, workers: self.workers.clone(), deadline })
-    }
-
-    async fn chat_call(
-        &self,
-        model: &str,
-        messages: Vec<proto::Message>,
-        generation: Option<proto::GenerationConfig>,
-        caller: Caller,
-    ) -> Result<Running, TextError> {
-        let messages = convert::conversation(messages)?;
-        self.start(model, Prompt::Conversation(messages), generation, caller).await
-    }
-
-    async fn generate_call(
-        &self,
-        model: &str,
-        prompt: String,
-        generation: Option<proto::GenerationConfig>,
-        caller: Caller,
-    ) -> Result<Running, TextError> {
-        convert::prompt(&prompt)?;
-        self.start(model, Prompt::Text(prompt), generation, caller).await
     }
 
     async fn scores(
@@ -196,55 +155,6 @@ async fn spell(
     workers.run(deadline, move || Ok(convert::token_logprobs(tokens, &tokenizer))).await
 }
 
-/// A generation under way.
-struct Running {
-    started: Started,
-    /// Keeps the model in memory to the end of the call.
-    served: Arc<Served>,
-    workers: Workers,
-    deadline: Option<Instant>,
-}
-
-impl Running {
-    /// Waits for the end.
-    async fn whole(mut self) -> Result<(String, proto::Completion), TextError> {
-        let mut text = String::new();
-        loop {
-            match self.started.events.next().await.unwrap_or(Err(TextError::TaskLost("the engine")))? {
-                Event::Delta { text: delta, .. } => text += &delta,
-                Event::Finished(finished) => return Ok((text, self.completion(finished).await?)),
-            }
-        }
-    }
-
-    async fn completion(&self, mut finished: Finished) -> Result<proto::Completion, TextError> {
-        let logprobs = std::mem::take(&mut finished.logprobs);
-        let tokens = spell(logprobs, self.served.tokenizer(), self.deadline, &self.workers).await?;
-        Ok(convert::completion(finished, self.started.truncated_tokens, tokens, self.served.model()))
-    }
-
-    /// The events as messages, up to the end or an error.
-    fn stream<T: Send + 'static>(
-        self,
-        delta: fn(proto::Delta) -> T,
-        completion: fn(proto::Completion) -> T,
-    ) -> Answers<T> {
-        Box::pin(stream::unfold(Some(self), move |running| async move {
-            let mut running = running?;
-            match running.started.events.next().await.unwrap_or(Err(TextError::TaskLost("the engine"))) {
-                Ok(Event::Delta { text, completion_tokens }) => {
-                    Some((Ok(delta(convert::delta(text, completion_tokens))), Some(running)))
-                }
-                Ok(Event::Finished(finished)) => {
-                    let end = running.completion(finished).await;
-                    Some((end.map(completion).map_err(status), None))
-                }
-                Err(error) => Some((Err(status(error)), None)),
-            }
-        }))
-    }
-}
-
 fn caller<T>(request: &Request<T>) -> Caller {
     let context = CallContext::of(request);
     Caller { tenant: context.tenant, arrived: Instant::now(), deadline: context.deadline }
@@ -284,19 +194,18 @@ impl TextService for Text {
 
     async fn chat(&self, request: Request<proto::ChatRequest>) -> Reply<proto::ChatResponse> {
         let caller = caller(&request);
-        let request = request.into_inner();
-        let running = self.chat_call(&request.model, request.messages, request.generation, caller).await;
-        let (content, completion) = running.map_err(status)?.whole().await.map_err(status)?;
-        let message = proto::Message { role: proto::Role::Assistant.into(), content };
-        Ok(Response::new(proto::ChatResponse { message: Some(message), completion: Some(completion) }))
+        let running = self.begin(Ask::chat(request.into_inner()), caller).await.map_err(status)?;
+        let Whole { text: content, completion, choices } = running.whole().await.map_err(status)?;
+        let message = Some(proto::Message { role: proto::Role::Assistant.into(), content });
+        Ok(Response::new(proto::ChatResponse { message, completion: Some(completion), choices }))
     }
 
     async fn stream_chat(&self, request: Request<proto::StreamChatRequest>) -> Reply<Self::StreamChatStream> {
         use proto::{StreamChatResponse as Answer, stream_chat_response::Event};
         let caller = caller(&request);
-        let request = request.into_inner();
-        let running = self.chat_call(&request.model, request.messages, request.generation, caller).await;
-        Ok(Response::new(running.map_err(status)?.stream(
+        let proto::StreamChatRequest { model, messages, generation } = request.into_inner();
+        let ask = Ask::chat(proto::ChatRequest { model, messages, generation }).map(Ask::streamed);
+        Ok(Response::new(self.begin(ask, caller).await.map_err(status)?.stream(
             |delta| Answer { event: Some(Event::Delta(delta)) },
             |completion| Answer { event: Some(Event::Completion(completion)) },
         )))
@@ -304,10 +213,9 @@ impl TextService for Text {
 
     async fn generate(&self, request: Request<proto::GenerateRequest>) -> Reply<proto::GenerateResponse> {
         let caller = caller(&request);
-        let request = request.into_inner();
-        let running = self.generate_call(&request.model, request.prompt, request.generation, caller).await;
-        let (text, completion) = running.map_err(status)?.whole().await.map_err(status)?;
-        Ok(Response::new(proto::GenerateResponse { text, completion: Some(completion) }))
+        let running = self.begin(Ask::generate(request.into_inner()), caller).await.map_err(status)?;
+        let Whole { text, completion, choices } = running.whole().await.map_err(status)?;
+        Ok(Response::new(proto::GenerateResponse { text, completion: Some(completion), choices }))
     }
 
     async fn stream_generate(
@@ -316,9 +224,9 @@ impl TextService for Text {
     ) -> Reply<Self::StreamGenerateStream> {
         use proto::{StreamGenerateResponse as Answer, stream_generate_response::Event};
         let caller = caller(&request);
-        let request = request.into_inner();
-        let running = self.generate_call(&request.model, request.prompt, request.generation, caller).await;
-        Ok(Response::new(running.map_err(status)?.stream(
+        let proto::StreamGenerateRequest { model, prompt, generation, echo } = request.into_inner();
+        let ask = Ask::generate(proto::GenerateRequest { model, prompt, generation, echo });
+        Ok(Response::new(self.begin(ask.map(Ask::streamed), caller).await.map_err(status)?.stream(
             |delta| Answer { event: Some(Event::Delta(delta)) },
             |completion| Answer { event: Some(Event::Completion(completion)) },
         )))

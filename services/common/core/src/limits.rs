@@ -32,6 +32,8 @@ pub const MAX_STOP_TOKENS: usize = 64;
 pub const MAX_LOGIT_BIAS: usize = 1024;
 /// Most alternatives that are given beside a token.
 pub const MAX_TOP_LOGPROBS: usize = 20;
+/// Most answers to one prompt in one call.
+pub const MAX_CHOICES: usize = 8;
 /// Most texts that one call scores.
 pub const MAX_SCORE_ITEMS: usize = 64;
 /// Most token ids to detokenize.

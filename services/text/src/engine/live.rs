@@ -161,11 +161,11 @@ impl Live {
     }
 
     fn score<'a>(&mut self, rows: impl Iterator<Item = &'a [f32]>) -> Outcome {
-        let scored = &self.admitted.call.scored;
+        let GenerationCall { scored, logprobs, .. } = &self.admitted.call;
         let progress = &mut *self.progress;
         for logits in rows {
             let token = scored.get(progress.logprobs.len());
-            match token.and_then(|&token| TokenLogprob::of(logits, token, 0)) {
+            match token.and_then(|&token| TokenLogprob::of(logits, token, logprobs.unwrap_or(0))) {
                 Some(logprob) => progress.logprobs.push(logprob),
                 None => return Outcome::Fails(TextError::BrokenLogits),
             }
