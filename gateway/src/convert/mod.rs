@@ -116,6 +116,13 @@ fn delta_piece(delta: text::Delta) -> Piece<text::Completion> {
     Piece::Delta { text: delta.text, completion_tokens: delta.completion_tokens }
 }
 
+/// An answer that came whole, in pieces.
+pub(crate) fn whole_pieces(choice: text::Choice) -> [Piece<text::Completion>; 2] {
+    let completion = choice.completion.unwrap_or_default();
+    let completion_tokens = completion.usage.map_or(0, |usage| usage.completion_tokens);
+    [Piece::Delta { text: choice.text, completion_tokens }, Piece::End(completion)]
+}
+
 /// What the messages of both streamed calls can carry.
 pub(crate) enum StreamEvent {
     Delta(text::Delta),
@@ -153,7 +160,7 @@ impl From<StreamEvent> for api::StreamGenerateResponse {
 pub(crate) fn stream_event(event: Event<text::Completion>, facts: &Facts) -> StreamEvent {
     match event {
         Event::Delta { text, completion_tokens } => {
-            StreamEvent::Delta(text::Delta { text, completion_tokens })
+            StreamEvent::Delta(text::Delta { text, completion_tokens, choice: 0 })
         }
         Event::Verdict(of) => StreamEvent::Verdict(verdict(&of)),
         Event::End(end) => StreamEvent::Completion(Box::new(completion(*end, facts))),
@@ -201,6 +208,7 @@ pub(crate) fn completion(end: End<text::Completion>, facts: &Facts) -> api::Comp
         usage: upstream.usage,
         timings,
         tokens,
+        choice: upstream.choice,
         input_verdict: Some(verdict(&facts.input.verdict)),
         output_verdict: Some(verdict(&end.summary.verdict)),
         provenance: Some(provenance(&facts.call, generators, &detectors, end.summary.content_sha256)),

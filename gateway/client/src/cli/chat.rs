@@ -44,11 +44,11 @@ async fn answer(
 ) -> Result<Answer, CliError> {
     let generation = Some(arguments.sampling.config());
     let request = ChatRequest { model: arguments.model.clone(), messages, generation };
-    if arguments.no_stream {
-        let answer = client.chat(request).await?;
-        return print_whole(out, answer.message.unwrap_or_default().content, answer.completion);
+    if arguments.is_streamed() {
+        return print_stream(out, client.stream_chat(request).await?).await;
     }
-    print_stream(out, client.stream_chat(request).await?).await
+    let answer = client.chat(request).await?;
+    print_whole(out, answer.message.unwrap_or_default().content, answer.completion, &answer.choices)
 }
 
 /// Holds a conversation: each turn sends all that was said before.

@@ -4,7 +4,7 @@ use atelier_client::{
     Client, ClientError, Event, EventStream,
     proto::{
         common::v1::FinishReason,
-        gateway::v1::{Completion as WireCompletion, GenerateRequest},
+        gateway::v1::{Choice, Completion as WireCompletion, GenerateRequest},
     },
 };
 use futures::StreamExt;
@@ -29,6 +29,9 @@ enum EventDocument<'a> {
 
 #[derive(Serialize)]
 struct AnswerDocument<'a> {
+    /// Which of several answers it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    choice: Option<u32>,
     text: &'a str,
     completion: Completion,
 }
@@ -44,16 +47,17 @@ pub(crate) async fn run(
     out: &mut Output,
     arguments: GenerateArgs,
 ) -> Result<(), CliError> {
-    let GenerateArgs { prompt, generation } = arguments;
+    let GenerateArgs { prompt, echo, generation } = arguments;
     let prompt = input::required_text(&prompt, "prompt")?;
     let config = Some(generation.sampling.config());
-    let request = GenerateRequest { model: generation.model, prompt, generation: config };
+    let is_streamed = generation.is_streamed();
+    let request = GenerateRequest { model: generation.model, prompt, generation: config, echo };
     let client = connect().await?;
-    let answer = if generation.no_stream {
-        let answer = client.generate(request).await?;
-        print_whole(out, answer.text, answer.completion)?
-    } else {
+    let answer = if is_streamed {
         print_stream(out, client.stream_generate(request).await?).await?
+    } else {
+        let answer = client.generate(request).await?;
+        print_whole(out, answer.text, answer.completion, &answer.choices)?
     };
     conclude(&answer, generation.stats)
 }
@@ -103,21 +107,43 @@ pub(crate) async fn print_stream(out: &mut Output, mut events: EventStream) -> R
     Err(ClientError::Protocol("the answer ended without a completion").into())
 }
 
-/// Prints an answer that came in one piece.
+/// Prints an answer that came in one piece, or all of several; gives the first.
 pub(crate) fn print_whole(
     out: &mut Output,
     text: String,
     completion: Option<WireCompletion>,
+    choices: &[Choice],
 ) -> Result<Answer, CliError> {
     let completion = completion.ok_or(ClientError::Protocol("no completion in the answer"))?;
-    if out.json {
-        out.document(&AnswerDocument { text: &text, completion: Completion::from(completion.clone()) })?;
+    if !choices.is_empty() {
+        print_choices(out, choices)?;
+    } else if out.json {
+        let completion = Completion::from(completion.clone());
+        out.document(&AnswerDocument { choice: None, text: &text, completion })?;
     } else {
         out.text_now(&text)?;
         end_line(out, &text)?;
     }
     out.flush()?;
     Ok(Answer { text, completion })
+}
+
+/// Prints each answer below its number, or as a document on a line of its own.
+fn print_choices(out: &mut Output, choices: &[Choice]) -> Result<(), CliError> {
+    for Choice { text, completion } in choices {
+        let completion = completion.clone().ok_or(ClientError::Protocol("no completion in an answer"))?;
+        let (choice, withheld) =
+            (completion.choice, completion.finish_reason() == FinishReason::ContentFilter);
+        if out.json {
+            let completion = Completion::from(completion);
+            out.document(&AnswerDocument { choice: Some(choice), text, completion })?;
+            continue;
+        }
+        out.line(&format!("[{choice}]{}", if withheld { " policy withheld what is missing" } else { "" }))?;
+        out.text_now(text)?;
+        end_line(out, text)?;
+    }
+    Ok(())
 }
 
 /// Shows the facts where asked for, and says so where policy withheld something.

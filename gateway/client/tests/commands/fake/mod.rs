@@ -212,7 +212,7 @@ impl Service {
 }
 
 fn deltas(words: Vec<String>) -> impl Iterator<Item = Delta> {
-    words.into_iter().zip(1..).map(|(text, completion_tokens)| Delta { text, completion_tokens })
+    words.into_iter().zip(1..).map(|(text, completion_tokens)| Delta { text, completion_tokens, choice: 0 })
 }
 
 #[tonic::async_trait]
@@ -231,12 +231,17 @@ impl gateway_service_server::GatewayService for Service {
         request: Request<wire::ChatRequest>,
     ) -> Result<Response<wire::ChatResponse>, Status> {
         let (metadata, _, request) = request.into_parts();
+        let n = request.generation.as_ref().and_then(|config| config.n).unwrap_or(1);
         let top_p = request.generation.and_then(|config| config.top_p);
         let (words, finish) = self.chat_events(&metadata, request.messages, top_p).await?;
         let written = words.len() as u32;
         let message = Message { role: Role::Assistant.into(), content: words.concat() };
-        let completion = Some(completion(finish, written));
-        Ok(Response::new(wire::ChatResponse { message: Some(message), completion }))
+        let choices = (0..n).filter(|_| n > 1).map(|choice| wire::Choice {
+            text: format!("{} {choice}", words.concat()),
+            completion: Some(wire::Completion { choice, ..completion(finish, written) }),
+        });
+        let (choices, completion) = (choices.collect(), Some(completion(finish, written)));
+        Ok(Response::new(wire::ChatResponse { message: Some(message), completion, choices }))
     }
 
     async fn stream_chat(
@@ -267,7 +272,8 @@ impl gateway_service_server::GatewayService for Service {
         self.admit(request.metadata())?;
         let (words, finish) = answer(&request.get_ref().prompt, None)?;
         let completion = Some(completion(finish, words.len() as u32));
-        Ok(Response::new(wire::GenerateResponse { text: words.concat(), completion }))
+        let choices = Vec::new();
+        Ok(Response::new(wire::GenerateResponse { text: words.concat(), completion, choices }))
     }
 
     async fn stream_generate(
