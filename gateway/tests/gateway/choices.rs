@@ -20,7 +20,7 @@ async fn an_answer_is_withheld_and_the_others_are_given() {
     for mode in ["windowed", "buffer", "stream_first"] {
         let sandbox = Sandbox::start(&policy("fail_closed", mode, WINDOW)).await;
         sandbox.text.write("calm sea|BLOCKME at once|more calm sea", Duration::ZERO);
-        let messages = vec![user("hello")];
+        let messages = user("hello");
         let request = ChatRequest { messages, generation: several(3), ..ChatRequest::default() };
         let answer = sandbox.client.clone().chat(request).await.unwrap().into_inner();
         let texts: Vec<_> = answer.choices.iter().map(|choice| choice.text.as_str()).collect();
@@ -58,7 +58,7 @@ async fn in_a_stream_there_is_one() {
     let sandbox = Sandbox::start(&policy("fail_closed", "windowed", WINDOW)).await;
     sandbox.text.write("calm sea", Duration::ZERO);
     let stream = |n| {
-        let messages = vec![user("hello")];
+        let messages = user("hello");
         let request = StreamChatRequest { messages, generation: several(n), ..StreamChatRequest::default() };
         let mut client = sandbox.client.clone();
         async move { client.stream_chat(request).await }
