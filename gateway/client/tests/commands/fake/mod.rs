@@ -238,7 +238,7 @@ impl gateway_service_server::GatewayService for Service {
         let message = Message { role: Role::Assistant.into(), content: words.concat() };
         let choices = (0..n).filter(|_| n > 1).map(|choice| wire::Choice {
             text: format!("{} {choice}", words.concat()),
-            completion: Some(wire::Completion { choice, ..completion(finish, written) }),
+            completion: Some(Completion { choice, ..completion(finish, written) }),
         });
         let (choices, completion) = (choices.collect(), Some(completion(finish, written)));
         Ok(Response::new(wire::ChatResponse { message: Some(message), completion, choices }))
