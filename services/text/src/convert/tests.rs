@@ -183,7 +183,8 @@ fn samplers_have_ranges_and_belong_together() {
         (0, 1.0, 0.7),
         "the model's filters go"
     );
-    let refused: [(&str, fn(&mut proto::GenerationConfig)); 17] = [
+    type Change = fn(&mut proto::GenerationConfig);
+    let refused: [(&str, Change); 17] = [
         ("xtc_probability", |c| c.xtc_probability = Some(1.1)),
         ("xtc_probability", |c| c.xtc_probability = Some(f32::NAN)),
         ("xtc_threshold", |c| (c.xtc_probability, c.xtc_threshold) = (Some(0.5), Some(0.0))),
