@@ -90,7 +90,8 @@ impl text_server::TextService for ScriptedText {
             request.into_inner().generation.and_then(|generation| generation.max_tokens).unwrap_or(16);
         let words =
             IntervalStream::new(interval(self.pace)).take(tokens as usize).enumerate().map(|(n, _)| {
-                let delta = text::Delta { text: "harbour ".to_owned(), completion_tokens: n as u32 + 1 };
+                let delta =
+                    text::Delta { text: "harbour ".to_owned(), completion_tokens: n as u32 + 1, choice: 0 };
                 Event::Delta(delta)
             });
         let end = Event::Completion(text::Completion {
@@ -119,6 +120,12 @@ impl text_server::TextService for ScriptedText {
         Ok(Response::new(text::ListModelsResponse { models }))
     }
 
+    async fn rerank(
+        &self,
+        _: Request<text::RerankRequest>,
+    ) -> Result<Response<text::RerankResponse>, Status> {
+        unscripted()
+    }
     async fn score(&self, _: Request<text::ScoreRequest>) -> Result<Response<text::ScoreResponse>, Status> {
         unscripted()
     }

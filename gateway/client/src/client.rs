@@ -119,9 +119,9 @@ impl Client {
     /// # Errors
     /// As the gateway says; refused input is [`crate::reason::CONTENT_BLOCKED`].
     pub async fn stream_generate(&self, request: GenerateRequest) -> Result<EventStream, ClientError> {
-        let GenerateRequest { model, prompt, generation } = request;
+        let GenerateRequest { model, prompt, generation, echo } = request;
         let deadline = self.deadline();
-        let request = with_deadline(StreamGenerateRequest { model, prompt, generation }, deadline);
+        let request = with_deadline(StreamGenerateRequest { model, prompt, generation, echo }, deadline);
         let answer = bounded(deadline, self.raw().stream_generate(request)).await?;
         Ok(EventStream::of_generate(answer, deadline))
     }

@@ -2,7 +2,7 @@
 
 pub(crate) mod image;
 
-use std::time::Duration;
+use std::{iter, time::Duration};
 
 use atelier_core::{CategoryId, Fault, ModelId, ModelRef, Revision};
 use atelier_policy::{Action, Stage, Verdict};
@@ -97,9 +97,7 @@ pub(crate) fn chat_piece(
     use text::stream_chat_response::Event as From;
     match message.map_err(|status| atelier_rpc::fault_of(&status))?.event {
         Some(From::Delta(delta)) => Ok(delta_piece(delta)),
-        Some(From::ToolCall(text::ToolCall { id, name, arguments_json })) => {
-            Ok(Piece::Call(ToolCall { id, name, arguments_json }))
-        }
+        Some(From::ToolCall(call)) => Ok(Piece::Call(judged_call(call))),
         Some(From::Completion(completion)) => Ok(Piece::End(completion)),
         None => Err(Fault::internal("a text service sent an event without content")),
     }
@@ -121,10 +119,26 @@ fn delta_piece(delta: text::Delta) -> Piece<text::Completion> {
     Piece::Delta { text: delta.text, completion_tokens: delta.completion_tokens }
 }
 
+/// A call as it is judged.
+fn judged_call(call: text::ToolCall) -> ToolCall {
+    let text::ToolCall { id, name, arguments_json } = call;
+    ToolCall { id, name, arguments_json }
+}
+
 /// A call as callers see it.
 pub(crate) fn tool_call(call: ToolCall) -> text::ToolCall {
     let ToolCall { id, name, arguments_json } = call;
     text::ToolCall { id, name, arguments_json }
+}
+
+/// An answer that came whole, in pieces.
+pub(crate) fn whole_pieces(choice: text::Choice) -> Vec<Piece<text::Completion>> {
+    let text::Choice { text, tool_calls, completion } = choice;
+    let completion = completion.unwrap_or_default();
+    let completion_tokens = completion.usage.map_or(0, |usage| usage.completion_tokens);
+    let calls = tool_calls.into_iter().map(judged_call);
+    let text = Piece::Delta { text, completion_tokens };
+    iter::once(text).chain(calls.map(Piece::Call)).chain([Piece::End(completion)]).collect()
 }
 
 /// What the messages of streamed calls can carry.
@@ -168,7 +182,7 @@ impl From<StreamEvent> for api::StreamGenerateResponse {
 pub(crate) fn stream_event(event: Event<text::Completion>, facts: &Facts) -> StreamEvent {
     match event {
         Event::Delta { text, completion_tokens } => {
-            StreamEvent::Delta(text::Delta { text, completion_tokens })
+            StreamEvent::Delta(text::Delta { text, completion_tokens, choice: 0 })
         }
         Event::Call(call) => StreamEvent::Call(tool_call(call)),
         Event::Verdict(of) => StreamEvent::Verdict(verdict(&of)),
@@ -217,6 +231,7 @@ pub(crate) fn completion(end: End<text::Completion>, facts: &Facts) -> api::Comp
         usage: upstream.usage,
         timings,
         tokens,
+        choice: upstream.choice,
         input_verdict: Some(verdict(&facts.input.verdict)),
         output_verdict: Some(verdict(&end.summary.verdict)),
         provenance: Some(provenance(&facts.call, generators, &detectors, end.summary.content_sha256)),

@@ -47,6 +47,20 @@ impl FakeText {
         *self.0.pace.lock().unwrap() = pace;
     }
 
+    /// Each begins with the echo; their seeds count up from 7.
+    fn choices(&self, echo: &str) -> (text::Completion, Vec<text::Choice>) {
+        let written = self.0.tokens.lock().unwrap().concat();
+        let choices: Vec<_> = (0..)
+            .zip(written.split('|'))
+            .map(|(choice, answer)| {
+                let seed = 7 + u64::from(choice);
+                let completion = text::Completion { choice, seed, ..completion(10) };
+                text::Choice { text: format!("{echo}{answer}"), completion: Some(completion) }
+            })
+            .collect();
+        (completion(10 * choices.len() as u32), choices)
+    }
+
     fn begin<T>(&self, request: &Request<T>) -> Result<BoxStream<'static, Event>, Status> {
         let context = CallContext::of(request);
         let seen = (context.tenant.to_string(), context.request_id.to_string(), context.deadline.is_some());
@@ -62,7 +76,7 @@ impl FakeText {
             async move {
                 tokio::time::sleep(pace).await;
                 script.written.fetch_add(1, Ordering::SeqCst);
-                Event::Delta(text::Delta { text, completion_tokens: n as u32 + 1 })
+                Event::Delta(text::Delta { text, completion_tokens: n as u32 + 1, choice: 0 })
             }
         });
         let end = futures::stream::once(async move { Event::Completion(completion(total as u32)) });
@@ -164,15 +178,23 @@ impl TextService for FakeText {
         Ok(Response::new(events.boxed()))
     }
 
+    /// Only for several answers: those in its text that a bar parts.
     async fn chat(&self, _: Request<text::ChatRequest>) -> Result<Response<text::ChatResponse>, Status> {
-        Err(Status::unimplemented("the gateway streams from its upstreams"))
+        let (completion, choices) = self.choices("");
+        Ok(Response::new(text::ChatResponse { message: None, completion: Some(completion), choices }))
     }
 
     async fn generate(
         &self,
-        _: Request<text::GenerateRequest>,
+        request: Request<text::GenerateRequest>,
     ) -> Result<Response<text::GenerateResponse>, Status> {
-        Err(Status::unimplemented("the gateway streams from its upstreams"))
+        let text::GenerateRequest { prompt, echo, .. } = request.into_inner();
+        let (completion, choices) = self.choices(if echo { &prompt } else { "" });
+        Ok(Response::new(text::GenerateResponse {
+            text: String::new(),
+            completion: Some(completion),
+            choices,
+        }))
     }
 
     async fn tokenize(

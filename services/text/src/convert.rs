@@ -24,7 +24,9 @@ use crate::{
 };
 
 mod chat;
+pub(crate) mod choices;
 mod rerank;
+mod samplers;
 
 pub(crate) use chat::{chat, tool_call};
 pub(crate) use rerank::{question, ranking};
@@ -60,12 +62,20 @@ pub(crate) fn options(
     let config = config.unwrap_or_default();
     let truncation = truncation(config.truncation());
     let beams = beams(&config)?;
+    let mirostat = samplers::mirostat(&config)?;
+    let (xtc_probability, xtc_threshold) = samplers::xtc(&config)?;
+    let dry = samplers::dry(&config)?;
+    let defaults = &if mirostat.is_some() { samplers::without_filters(defaults) } else { *defaults };
     let sampling = Sampling {
         temperature: within("temperature", config.temperature, defaults.temperature, 0.0, 2.0)?,
         top_k: config.top_k.map_or(defaults.top_k, |k| k as usize),
         top_p: above_zero("top_p", config.top_p, defaults.top_p, 1.0)?,
         min_p: within("min_p", config.min_p, 0.0, 0.0, 1.0)?,
         typical_p: above_zero("typical_p", config.typical_p, 1.0, 1.0)?,
+        xtc_probability,
+        xtc_threshold,
+        mirostat,
+        dry,
         no_repeat_ngram_size: config.no_repeat_ngram_size.map_or(0, |size| size as usize),
         min_tokens: config.min_tokens.map_or(0, |tokens| tokens as usize),
         end_tokens: Vec::new(),
@@ -90,6 +100,7 @@ pub(crate) fn options(
             format!("must be at most max_tokens, {max_tokens}"),
         ));
     }
+    let (answers, tries) = choices::numbers(config.n, config.best_of)?;
     let format = config.format.map(format).transpose()?;
     if format.is_some() {
         let dead_ends = [
@@ -114,6 +125,9 @@ pub(crate) fn options(
         stop_sequences: stop_sequences(config.stop_sequences)?,
         stop_tokens: stop_tokens(config.stop_token_ids, tokenizer)?,
         priority: priority(config.priority, "generation.priority")?,
+        answers,
+        tries,
+        echo: false,
     })
 }
 
@@ -156,6 +170,9 @@ fn beams(config: &proto::GenerationConfig) -> Result<Option<BeamSearch>, TextErr
         };
     }
     let meaningless = [
+        ("n or best_of", config.n.max(config.best_of).is_some_and(|answers| answers > 1)),
+        ("xtc_probability", config.xtc_probability.is_some_and(|probability| probability > 0.0)),
+        ("mirostat_tau", config.mirostat_tau.is_some()),
         ("temperature", config.temperature.is_some_and(|temperature| temperature > 0.0)),
         ("json_schema, regex or lark_grammar", config.format.is_some()),
         ("logprobs", config.logprobs),
@@ -359,6 +376,7 @@ pub(crate) fn completion(
             total: Some(duration(timings.total)),
         }),
         tokens,
+        choice: 0,
     }
 }
 
@@ -421,8 +439,9 @@ fn duration(duration: Duration) -> prost_types::Duration {
     prost_types::Duration::try_from(duration).unwrap_or_default()
 }
 
-pub(crate) fn delta(text: String, completion_tokens: usize) -> proto::Delta {
-    proto::Delta { text, completion_tokens: count(completion_tokens) }
+/// `number`: which answer's it is.
+pub(crate) fn delta(number: usize, text: String, completion_tokens: usize) -> proto::Delta {
+    proto::Delta { text, completion_tokens: count(completion_tokens), choice: count(number) }
 }
 
 pub(crate) fn embedding(embedded: Embedded) -> proto::Embedding {

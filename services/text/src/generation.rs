@@ -15,7 +15,8 @@ use crate::{
     engine::{BeamSearch, CallWriter, Engine, Events, GenerationCall, Transcript},
     files::{GenerationFile, SamplingDefaults, TokenizerFile},
     grammar::{Format, Grammar, Grammars},
-    sampling::Sampling,
+    sampling::{Dry, Sampling, TokenLogprob, is_breaker},
+    score::Asked,
     stop::StopMatcher,
     template::{ChatTemplate, Message},
     tokens::{TextTokenizer, Truncated},
@@ -90,13 +91,37 @@ pub(crate) struct Options {
     pub stop_tokens: Vec<u32>,
     /// How urgent the call is.
     pub priority: Priority,
+    /// Answers that are given, 1 or more.
+    pub answers: usize,
+    /// Answers that are written, `answers` or more.
+    pub tries: usize,
+    /// The answers begin with the prompt.
+    pub echo: bool,
 }
 
-/// A call that the engine has taken.
-pub(crate) struct Started {
-    pub events: Events,
+/// A call that can be submitted, once for each of its tries.
+pub(crate) struct Prepared {
+    /// Of the prompt.
+    tokens: Vec<u32>,
+    pub options: Options,
+    /// One for each try that is not submitted yet.
+    grammars: Vec<Grammar>,
+    /// What makes calls of an answer's text, where tools are offered.
+    calls: Option<CallWriter>,
+    caller: Caller,
     /// Tokens of the prompt that were left out.
     pub truncated_tokens: usize,
+    pub echo: Option<Echo>,
+}
+
+/// What answers begin with.
+pub(crate) struct Echo {
+    /// The prompt.
+    pub text: String,
+    /// How likely its tokens are but the first, if that is asked for.
+    pub logprobs: Vec<TokenLogprob>,
+    /// Those of them whose KV rows were there before they were scored, if they were.
+    pub cached_tokens: Option<usize>,
 }
 
 /// Who calls, since when and until when.
@@ -120,6 +145,8 @@ pub(crate) struct GenerationModel {
     template: Option<Arc<ChatTemplate>>,
     defaults: SamplingDefaults,
     end_tokens: Vec<u32>,
+    /// Tokens that a repeat does not reach over, ascending.
+    breakers: Arc<[u32]>,
     /// Bytes of its KV cache when every slot is full.
     pub cache_bytes: usize,
     /// None for a model without end tokens, which could not end a sentence.
@@ -158,6 +185,7 @@ impl GenerationModel {
                 true => None,
                 false => Some(Arc::new(Grammars::new(&tokenizer, &end_tokens)?)),
             },
+            breakers: breakers(&tokenizer),
             tokenizer,
             template,
             defaults: file.sampling()?,
@@ -191,17 +219,17 @@ impl GenerationModel {
         &self.engine
     }
 
-    /// Tokenizes a prompt and queues the call.
+    /// Tokenizes a prompt and compiles the format; scores the prompt where it is echoed with log-probabilities.
     ///
     /// # Errors
-    /// The prompt does not fit, the template refuses the conversation, or the queue is full.
-    pub(crate) async fn start(
+    /// The prompt does not fit, the template refuses the conversation, the format is none, or the prompt can't be scored.
+    pub(crate) async fn prepare(
         &self,
         prompt: Prompt,
-        options: Options,
+        mut options: Options,
         caller: Caller,
         workers: &Workers,
-    ) -> Result<Started, TextError> {
+    ) -> Result<Prepared, TextError> {
         let field = prompt.field();
         let calling = self.calling(&prompt)?;
         if calling.is_some() && options.beams.is_some() {
@@ -211,6 +239,10 @@ impl GenerationModel {
         let read = match options.truncation {
             Truncation::Refuse => None,
             Truncation::Cut(cut) => Some((cut, keep)),
+        };
+        let echoed = match &prompt {
+            Prompt::Text(text) if options.echo => Some(text.clone()),
+            Prompt::Text(_) | Prompt::Conversation(_) => None,
         };
         let Truncated { ids: tokens, full_length } =
             self.tokenize(prompt, read, caller.deadline, workers).await?;
@@ -227,7 +259,7 @@ impl GenerationModel {
                 limit,
             });
         }
-        let (grammar, calls) = match (options.format, calling) {
+        let (grammar, calls) = match (options.format.take(), calling) {
             (Some(format), _) => (Some(self.compile(format, caller.deadline, workers).await?), None),
             (None, Some(calling)) => {
                 let (grammar, calls) =
@@ -237,33 +269,76 @@ impl GenerationModel {
             }
             (None, None) => (None, None),
         };
-        let writer = Transcript {
-            detokenizer: Detokenizer::new(Arc::clone(&self.tokenizer), &tokens),
-            calls,
-            stop: StopMatcher::new(options.stop_sequences),
+        let grammars = match grammar {
+            Some(grammar) => copies(grammar, options.tries, caller.deadline, workers).await?,
+            None => Vec::new(),
         };
-        let mut stop_tokens = options.stop_tokens;
+        let echo = match echoed {
+            Some(text) => Some(self.echo(text, &tokens, &options, &caller).await?),
+            None => None,
+        };
+        Ok(Prepared { tokens, options, grammars, calls, caller, truncated_tokens, echo })
+    }
+
+    async fn echo(
+        &self,
+        text: String,
+        tokens: &[u32],
+        options: &Options,
+        caller: &Caller,
+    ) -> Result<Echo, TextError> {
+        match (options.logprobs, tokens) {
+            (Some(top), [before @ .., _]) if !before.is_empty() => {
+                let asked = Asked { scored: tokens[1..].to_vec(), top, priority: options.priority };
+                let finished = self.score_tokens(before.to_vec(), asked, caller.clone()).await?;
+                let cached_tokens = Some(finished.cached_tokens);
+                Ok(Echo { text, logprobs: finished.logprobs, cached_tokens })
+            }
+            _ => Ok(Echo { text, logprobs: Vec::new(), cached_tokens: None }),
+        }
+    }
+
+    /// Queues a try of a call, each once.
+    ///
+    /// # Errors
+    /// The queue is full.
+    pub(crate) fn submit(&self, call: &mut Prepared, number: usize) -> Result<Events, TextError> {
+        let Prepared { tokens, options, grammars, calls, caller, .. } = call;
+        let sampling = &options.sampling;
+        let seed = sampling.seed.wrapping_add(number as u64);
+        let writer = Transcript {
+            detokenizer: Detokenizer::new(Arc::clone(&self.tokenizer), tokens),
+            calls: calls.clone().map(|calls| CallWriter { seed, ..calls }),
+            stop: StopMatcher::new(options.stop_sequences.clone()),
+        };
+        let mut stop_tokens = options.stop_tokens.clone();
         if !options.ignore_eos {
             stop_tokens.extend_from_slice(&self.end_tokens);
         }
-        let events = self.engine.submit(GenerationCall {
-            prompt: tokens,
-            sampling: Sampling { end_tokens: stop_tokens.clone(), ..options.sampling },
+        // Those that are not asked for say which tries are best.
+        let ranked = (options.tries > options.answers).then_some(0);
+        self.engine.submit(GenerationCall {
+            prompt: tokens.clone(),
+            sampling: Sampling {
+                end_tokens: stop_tokens.clone(),
+                dry: sampling.dry.clone().map(|dry| Dry { breakers: Arc::clone(&self.breakers), ..dry }),
+                seed,
+                ..sampling.clone()
+            },
             max_tokens: options.max_tokens,
             stop_tokens,
-            grammar,
-            logprobs: options.logprobs,
+            grammar: grammars.pop(),
+            logprobs: options.logprobs.or(ranked),
             scored: Vec::new(),
             lookahead: options.lookahead,
             beams: options.beams,
             deterministic: options.deterministic,
             writer: Box::new(writer),
-            tenant: caller.tenant,
+            tenant: caller.tenant.clone(),
             priority: options.priority,
             deadline: caller.deadline,
             arrived: caller.arrived,
-        })?;
-        Ok(Started { events, truncated_tokens })
+        })
     }
 
     /// How the answer to a prompt calls, if it may.
@@ -359,6 +434,26 @@ impl GenerationModel {
             }
         }
     }
+}
+
+/// The tokens of a vocabulary that DRY does not look over.
+fn breakers(tokenizer: &TextTokenizer) -> Arc<[u32]> {
+    let ids = 0..u32::try_from(tokenizer.vocabulary_size()).unwrap_or(u32::MAX);
+    ids.filter(|&id| is_breaker(&tokenizer.token_bytes(id, None))).collect()
+}
+
+/// A grammar for each try.
+async fn copies(
+    grammar: Grammar,
+    tries: usize,
+    deadline: Option<Instant>,
+    workers: &Workers,
+) -> Result<Vec<Grammar>, TextError> {
+    let copy = move || {
+        let copies: Vec<_> = (1..tries).map(|_| grammar.copy()).collect();
+        Ok(copies.into_iter().chain([grammar]).collect())
+    };
+    workers.run(deadline, copy).await
 }
 
 /// Runs a short prompt and a decode step.

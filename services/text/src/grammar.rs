@@ -192,6 +192,11 @@ enum Holds {
 }
 
 impl Grammar {
+    /// Another answer's, from the same place.
+    pub(crate) fn copy(&self) -> Self {
+        Self { matcher: self.matcher.deep_clone(), field: self.field, holds: self.holds }
+    }
+
     /// Makes tokens impossible that may not come next.
     ///
     /// # Errors

@@ -7,6 +7,7 @@
 
 mod admin;
 mod catalogue;
+mod choices;
 mod clock;
 pub mod config;
 mod convert;

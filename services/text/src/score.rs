@@ -7,7 +7,7 @@ use atelier_rpc::Workers;
 
 use crate::{
     TextError,
-    engine::{Event, GenerationCall, Writer},
+    engine::{Event, Finished, GenerationCall, Writer},
     generation::{Caller, GenerationModel},
     sampling::{Sampling, TokenLogprob},
     stop::Passed,
@@ -30,6 +30,17 @@ pub(crate) struct Options {
     /// What is done with a context that is too long.
     pub(crate) truncation: Truncation,
     /// How urgent the items are.
+    pub(crate) priority: Priority,
+}
+
+/// What is asked about a prompt.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    /// As `GenerationCall::scored`.
+    pub(crate) scored: Vec<u32>,
+    /// Likeliest tokens told beside each.
+    pub(crate) top: usize,
+    /// How urgent it is.
     pub(crate) priority: Priority,
 }
 
@@ -87,31 +98,44 @@ impl GenerationModel {
         }
         // Nothing is asked after the last token.
         prompt.pop();
+        let asked = Asked { scored, top: 0, priority: options.priority };
+        let finished = self.score_tokens(prompt, asked, caller).await?;
+        answer.cached_tokens = finished.cached_tokens;
+        answer.logprobs = finished.logprobs;
+        Ok(answer)
+    }
+
+    /// Scores tokens where they stand in a prompt.
+    ///
+    /// # Errors
+    /// The queue is full or the deadline passes.
+    pub(crate) async fn score_tokens(
+        &self,
+        prompt: Vec<u32>,
+        asked: Asked,
+        caller: Caller,
+    ) -> Result<Finished, TextError> {
         let mut events = self.engine().submit(GenerationCall {
             prompt,
             sampling: Sampling::default(),
             max_tokens: 1,
             stop_tokens: Vec::new(),
             grammar: None,
-            logprobs: None,
-            scored,
+            logprobs: Some(asked.top),
+            scored: asked.scored,
             lookahead: 0,
             beams: None,
             deterministic: false,
             writer: Box::new(Mute),
             tenant: caller.tenant,
-            priority: options.priority,
+            priority: asked.priority,
             deadline: caller.deadline,
             arrived: caller.arrived,
         })?;
         loop {
             match events.next().await.unwrap_or(Err(TextError::TaskLost("the engine")))? {
                 Event::Delta { .. } => {}
-                Event::Finished(finished) => {
-                    answer.cached_tokens = finished.cached_tokens;
-                    answer.logprobs = finished.logprobs;
-                    return Ok(answer);
-                }
+                Event::Finished(finished) => return Ok(finished),
             }
         }
     }

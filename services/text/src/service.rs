@@ -17,14 +17,17 @@ use crate::{
     admin::Admin,
     convert,
     embedding::{Embedded, Part},
-    engine::{Event, Finished},
-    generation::{Caller, Prompt, Started},
-    registry::{Registry, Served},
+    generation::Caller,
+    registry::Registry,
     rerank,
     sampling::TokenLogprob,
     score::Item,
     tokens::TextTokenizer,
 };
+
+mod running;
+
+use self::running::{Ask, Told, Whole};
 
 /// Texts of one call that are on their way through tokenizer and batcher at once: enough to fill batches, few enough
 /// that one call can't fill the queue by itself.
@@ -57,42 +60,6 @@ impl Text {
     /// Checks that the caller may load and unload models.
     fn admit<T>(&self, request: &Request<T>) -> Result<(), TextError> {
         self.admin.admit(request.metadata().get("authorization").map(|value| value.as_bytes()))
-    }
-
-    async fn start(
-        &self,
-        model: &str,
-        prompt: Prompt,
-        generation: Option<proto::GenerationConfig>,
-        caller: Caller,
-    ) -> Result<Running, TextError> {
-        let served = self.registry()?.for_generation(model)?;
-        let model = served.generation()?;
-        let options = convert::options(generation, model.defaults(), model.tokenizer(), random_seed)?;
-        let deadline = caller.deadline;
-        let started = model.start(prompt, options, caller, &self.workers).await?;
-        Ok(Running { started, served, called: false, workers: self.workers.clone(), deadline })
-    }
-
-    async fn chat_call(
-        &self,
-        request: proto::StreamChatRequest,
-        caller: Caller,
-    ) -> Result<Running, TextError> {
-        let proto::StreamChatRequest { model, messages, generation, tools, tool_choice } = request;
-        let chat = convert::chat(messages, tools, tool_choice, generation.as_ref())?;
-        self.start(&model, Prompt::Conversation(chat), generation, caller).await
-    }
-
-    async fn generate_call(
-        &self,
-        model: &str,
-        prompt: String,
-        generation: Option<proto::GenerationConfig>,
-        caller: Caller,
-    ) -> Result<Running, TextError> {
-        convert::prompt(&prompt)?;
-        self.start(model, Prompt::Text(prompt), generation, caller).await
     }
 
     async fn scores(
@@ -207,77 +174,6 @@ async fn spell(
     workers.run(deadline, move || Ok(convert::token_logprobs(tokens, &tokenizer))).await
 }
 
-/// A generation under way.
-struct Running {
-    started: Started,
-    /// Keeps the model in memory to the end of the call.
-    served: Arc<Served>,
-    /// There was a call in the answer.
-    called: bool,
-    workers: Workers,
-    deadline: Option<Instant>,
-}
-
-/// What the caller of a stream is told.
-enum Told {
-    Delta(proto::Delta),
-    Call(proto::ToolCall),
-    Completion(proto::Completion),
-}
-
-impl Running {
-    async fn next(&mut self) -> Result<Event, TextError> {
-        let event = self.started.events.next().await.unwrap_or(Err(TextError::TaskLost("the engine")))?;
-        if let Event::Delta { calls, .. } = &event {
-            self.called |= !calls.is_empty();
-        }
-        Ok(event)
-    }
-
-    /// Waits for the end: text, calls and how it ended.
-    async fn whole(mut self) -> Result<(String, Vec<proto::ToolCall>, proto::Completion), TextError> {
-        let (mut text, mut called) = (String::new(), Vec::new());
-        loop {
-            match self.next().await? {
-                Event::Delta { text: delta, calls, .. } => {
-                    text += &delta;
-                    called.extend(calls.into_iter().map(convert::tool_call));
-                }
-                Event::Finished(finished) => return Ok((text, called, self.completion(finished).await?)),
-            }
-        }
-    }
-
-    async fn completion(&self, mut finished: Finished) -> Result<proto::Completion, TextError> {
-        let logprobs = std::mem::take(&mut finished.logprobs);
-        let tokens = spell(logprobs, self.served.tokenizer(), self.deadline, &self.workers).await?;
-        let truncated_tokens = self.started.truncated_tokens;
-        Ok(convert::completion(finished, self.called, truncated_tokens, tokens, self.served.model()))
-    }
-
-    /// The events as messages, up to the end or an error.
-    fn stream<T: Send + 'static>(self, message: fn(Told) -> T) -> Answers<T> {
-        let told = stream::unfold(Some(self), |running| async move {
-            let mut running = running?;
-            match running.next().await {
-                Ok(Event::Delta { text, calls, completion_tokens }) => {
-                    let delta = (!text.is_empty()).then(|| convert::delta(text, completion_tokens));
-                    let calls = calls.into_iter().map(|call| Told::Call(convert::tool_call(call)));
-                    let told = delta.map(Told::Delta).into_iter().chain(calls).map(Ok).collect();
-                    Some((told, Some(running)))
-                }
-                Ok(Event::Finished(finished)) => {
-                    let end = running.completion(finished).await;
-                    Some((vec![end.map(Told::Completion)], None))
-                }
-                Err(error) => Some((vec![Err(error)], None)),
-            }
-        });
-        let told = told.flat_map(|told: Vec<Result<Told, TextError>>| stream::iter(told));
-        Box::pin(told.map(move |told| told.map(message).map_err(status)))
-    }
-}
-
 fn caller<T>(request: &Request<T>) -> Caller {
     let context = CallContext::of(request);
     Caller { tenant: context.tenant, arrived: Instant::now(), deadline: context.deadline }
@@ -318,20 +214,20 @@ impl TextService for Text {
 
     async fn chat(&self, request: Request<proto::ChatRequest>) -> Reply<proto::ChatResponse> {
         let caller = caller(&request);
-        let proto::ChatRequest { model, messages, generation, tools, tool_choice } = request.into_inner();
-        let request = proto::StreamChatRequest { model, messages, generation, tools, tool_choice };
-        let running = self.chat_call(request, caller).await;
-        let (content, tool_calls, completion) = running.map_err(status)?.whole().await.map_err(status)?;
+        let running = self.begin(Ask::chat(request.into_inner()), caller).await.map_err(status)?;
+        let Whole { text: content, tool_calls, completion, choices } = running.whole().await.map_err(status)?;
         let role = proto::Role::Assistant.into();
-        let message = proto::Message { role, content, tool_calls, tool_call_id: String::new() };
-        Ok(Response::new(proto::ChatResponse { message: Some(message), completion: Some(completion) }))
+        let message = Some(proto::Message { role, content, tool_calls, tool_call_id: String::new() });
+        Ok(Response::new(proto::ChatResponse { message, completion: Some(completion), choices }))
     }
 
     async fn stream_chat(&self, request: Request<proto::StreamChatRequest>) -> Reply<Self::StreamChatStream> {
         use proto::{StreamChatResponse as Answer, stream_chat_response::Event};
         let caller = caller(&request);
-        let running = self.chat_call(request.into_inner(), caller).await;
-        Ok(Response::new(running.map_err(status)?.stream(|told| Answer {
+        let proto::StreamChatRequest { model, messages, generation, tools, tool_choice } = request.into_inner();
+        let request = proto::ChatRequest { model, messages, generation, tools, tool_choice };
+        let running = self.begin(Ask::chat(request).map(Ask::streamed), caller).await.map_err(status)?;
+        Ok(Response::new(running.stream(|told| Answer {
             event: Some(match told {
                 Told::Delta(delta) => Event::Delta(delta),
                 Told::Call(call) => Event::ToolCall(call),
@@ -342,10 +238,9 @@ impl TextService for Text {
 
     async fn generate(&self, request: Request<proto::GenerateRequest>) -> Reply<proto::GenerateResponse> {
         let caller = caller(&request);
-        let request = request.into_inner();
-        let running = self.generate_call(&request.model, request.prompt, request.generation, caller).await;
-        let (text, _, completion) = running.map_err(status)?.whole().await.map_err(status)?;
-        Ok(Response::new(proto::GenerateResponse { text, completion: Some(completion) }))
+        let running = self.begin(Ask::generate(request.into_inner()), caller).await.map_err(status)?;
+        let Whole { text, completion, choices, .. } = running.whole().await.map_err(status)?;
+        Ok(Response::new(proto::GenerateResponse { text, completion: Some(completion), choices }))
     }
 
     async fn stream_generate(
@@ -354,9 +249,10 @@ impl TextService for Text {
     ) -> Reply<Self::StreamGenerateStream> {
         use proto::{StreamGenerateResponse as Answer, stream_generate_response::Event};
         let caller = caller(&request);
-        let request = request.into_inner();
-        let running = self.generate_call(&request.model, request.prompt, request.generation, caller).await;
-        Ok(Response::new(running.map_err(status)?.stream(|told| Answer {
+        let proto::StreamGenerateRequest { model, prompt, generation, echo } = request.into_inner();
+        let ask = Ask::generate(proto::GenerateRequest { model, prompt, generation, echo });
+        let running = self.begin(ask.map(Ask::streamed), caller).await.map_err(status)?;
+        Ok(Response::new(running.stream(|told| Answer {
             event: match told {
                 Told::Delta(delta) => Some(Event::Delta(delta)),
                 // A raw prompt offers no tools.

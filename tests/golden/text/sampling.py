@@ -3,6 +3,8 @@
 The definitions are those of transformers' generation/logits_process.py (SequenceBias, RepetitionPenalty, Temperature,
 TopK, TopP, MinP, NoRepeatNGram, MinNewTokensLength and Typical too, in the order of GenerationMixin._get_logits_processor), written
 out in numpy so that the script needs no torch. Presence and frequency penalties are OpenAI's, applied after the repetition penalty.
+DRY, XTC and mirostat 2.0, which transformers lacks, are written from their definitions: what llama.cpp's llama-sampling.cpp computes,
+by brute force, and algorithm 2 of https://arxiv.org/abs/2007.14966.
 
 Usage: python sampling.py > sampling.json
 """
@@ -62,6 +64,95 @@ def process(case):
     return [[int(token), round(float(probabilities[token]), 9)] for token in np.flatnonzero(scores > -np.inf)]
 
 
+def dry(case):
+    """Logits after DRY: by the longest repeat that each token would go on with."""
+    logits, tokens = np.array(case["logits"], dtype=np.float64), case["tokens"]
+    breakers, longest = set(case["breakers"]), {}
+    for end in range(len(tokens)):
+        length = 0
+        while length < end and tokens[end - 1 - length] == tokens[-1 - length] and tokens[-1 - length] not in breakers:
+            length += 1
+        if length >= case["allowed_length"] and tokens[end] not in breakers:
+            longest[tokens[end]] = max(length, longest.get(tokens[end], 0))
+    for token, length in longest.items():
+        logits[token] -= case["multiplier"] * case["base"] ** (length - case["allowed_length"])
+    return [round(float(logit), 6) for logit in logits]
+
+
+def kept(scores):
+    probabilities = softmax(scores)
+    return [[int(token), round(float(probabilities[token]), 9)] for token in np.flatnonzero(scores > -np.inf)]
+
+
+def xtc(case):
+    """The distribution where the coin says that top choices go."""
+    scores = np.array(case["logits"], dtype=np.float64) / case["temperature"]
+    if case["top_k"] > 0:
+        scores[scores < np.sort(scores)[-case["top_k"]]] = -np.inf
+    if case["min_p"] > 0:
+        scores[softmax(scores) < case["min_p"] * softmax(scores).max()] = -np.inf
+    before = kept(scores)
+    descending = np.argsort(-scores, kind="stable")
+    probabilities = softmax(scores)[descending]
+    top = int((probabilities >= case["threshold"]).sum())
+    scores[descending[: max(top - 1, 0)]] = -np.inf
+    return before, kept(scores)
+
+
+def mirostat(case, draw):
+    """For each step: its logits, what is kept, the token that `draw` picks of it, and mu after that."""
+    mu, steps = 2 * case["tau"], []
+    for logits in case.pop("logits"):
+        scores = np.array(logits, dtype=np.float64) / case["temperature"]
+        surprise = -np.log2(softmax(scores))
+        scores[(surprise > mu) & (np.arange(len(scores)) != scores.argmax())] = -np.inf
+        probabilities = softmax(scores)
+        token = int(draw(probabilities))
+        mu -= case["eta"] * (-np.log2(probabilities[token]) - case["tau"])
+        steps.append({"logits": logits, "kept": kept(scores), "token": token, "mu": round(float(mu), 9)})
+    return steps
+
+
+def samplers():
+    """Cases of DRY, XTC and mirostat."""
+    rng = np.random.default_rng(20240811)
+    pick = lambda *values: values[int(rng.integers(len(values)))]
+    normal = lambda size, spread: [round(float(x), 4) for x in rng.normal(0, spread, size)]
+    cases = {"dry": [], "xtc": [], "mirostat": []}
+    for number in range(24):
+        size = int(rng.integers(3, 9))
+        case = {
+            "logits": normal(size, 4),
+            "tokens": [int(x) for x in rng.integers(0, size - 1, int(rng.integers(0, 60)))] + [0, 1, 1] * (number % 4),
+            "multiplier": pick(0.5, 0.8, 2.0),
+            "base": pick(1.0, 1.25, 1.75),
+            "allowed_length": pick(1, 2, 3),
+            "breakers": [size - 1] if number % 2 else [2, size - 1],
+        }
+        cases["dry"].append(case | {"penalised": dry(case)})
+    for _ in range(24):
+        case = {
+            "logits": normal(int(rng.integers(16, 64)), pick(1, 3)),
+            "temperature": pick(0.7, 1.0, 1.5),
+            "top_k": pick(0, 0, 12),
+            "min_p": pick(0.0, 0.0, 0.05),
+            "threshold": pick(0.02, 0.05, 0.1, 0.3, 0.5),
+        }
+        before, after = xtc(case)
+        cases["xtc"].append(case | {"heads": after, "tails": before})
+    for _ in range(6):
+        size = int(rng.integers(32, 128))
+        case = {
+            "logits": [normal(size, 3) for _ in range(12)],
+            "temperature": pick(0.7, 1.0, 1.5),
+            "tau": pick(0.5, 2.0, 3.0),
+            "eta": pick(0.1, 0.5),
+        }
+        steps = mirostat(case, lambda probabilities: rng.choice(len(probabilities), p=probabilities))
+        cases["mirostat"].append(case | {"steps": steps})
+    return cases
+
+
 def main():
     rng = np.random.default_rng(20240607)
     cases = []
@@ -87,7 +178,9 @@ def main():
         }
         case["probabilities"] = process(case)
         cases.append(case)
-    print("[\n" + ",\n".join(json.dumps(case) for case in cases) + "\n]")
+    lists = {"filters": cases} | samplers()
+    lines = [f'"{name}": [\n' + ",\n".join(json.dumps(case) for case in of) + "\n]" for name, of in lists.items()]
+    print("{" + ",\n".join(lines) + "}")
 
 
 if __name__ == "__main__":

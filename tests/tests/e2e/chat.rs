@@ -94,7 +94,7 @@ async fn finish_reasons_tell_length_from_stop() {
 
     let generation = GenerationConfig { stop_sequences: vec!["7".to_owned()], ..greedy(64) };
     let prompt = "1, 2, 3, 4,".to_owned();
-    let request = GenerateRequest { model: String::new(), prompt, generation: Some(generation) };
+    let request = GenerateRequest { prompt, generation: Some(generation), ..Default::default() };
     let counted = gateway.generate(request).await.unwrap().into_inner();
     let completion = counted.completion.unwrap();
     assert_eq!(completion.finish_reason(), FinishReason::Stop);

@@ -83,9 +83,9 @@ async fn a_client_that_vanishes_frees_its_slot() {
     let text = Running::text(atelier_text::Config::default()).await.unwrap();
     let mut client = TextServiceClient::new(text.channel());
     let request = StreamGenerateRequest {
-        model: String::new(),
         prompt: "Once upon a time".to_owned(),
         generation: Some(greedy(1500)),
+        ..Default::default()
     };
     let mut stream = client.stream_generate(request).await.unwrap().into_inner();
     stream.message().await.unwrap().unwrap();
@@ -107,9 +107,9 @@ async fn a_drain_finishes_streams_in_flight_and_takes_no_more() {
     let text = Running::text(atelier_text::Config::default()).await.unwrap();
     let mut client = TextServiceClient::new(text.channel());
     let request = || StreamGenerateRequest {
-        model: String::new(),
         prompt: "Once upon a time".to_owned(),
         generation: Some(greedy(60)),
+        ..Default::default()
     };
     let mut stream = client.stream_generate(request()).await.unwrap().into_inner();
     stream.message().await.unwrap().unwrap();

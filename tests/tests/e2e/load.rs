@@ -51,9 +51,9 @@ async fn a_thousand_calls_against_a_queue_of_64_are_served_or_refused() {
             let mut client = client.clone();
             async move {
                 let request = GenerateRequest {
-                    model: String::new(),
                     prompt: "1, 2, 3,".to_owned(),
                     generation: Some(greedy(4)),
+                    ..Default::default()
                 };
                 client.generate(request).await
             }

@@ -115,6 +115,9 @@ pub(crate) struct GenerateArgs {
     /// Text to continue; "-", or nothing where input is piped: read it from stdin
     #[arg(value_name = "PROMPT")]
     pub(crate) prompt: Vec<String>,
+    /// Begin the answer with the prompt
+    #[arg(long)]
+    pub(crate) echo: bool,
     #[command(flatten)]
     pub(crate) generation: GenerationArgs,
 }
@@ -133,6 +136,13 @@ pub(crate) struct GenerationArgs {
     pub(crate) no_stream: bool,
     #[command(flatten)]
     pub(crate) sampling: Sampling,
+}
+
+impl GenerationArgs {
+    /// Text is shown as it comes.
+    pub(crate) fn is_streamed(&self) -> bool {
+        !self.no_stream && !self.sampling.is_for_several()
+    }
 }
 
 #[derive(Debug, Args)]

@@ -54,11 +54,11 @@ async fn answer(
     request: ChatRequest,
     arguments: &GenerationArgs,
 ) -> Result<Answer, CliError> {
-    if arguments.no_stream {
-        let answer = client.chat(request).await?;
-        return print_whole(out, answer.message.unwrap_or_default(), answer.completion);
+    if arguments.is_streamed() {
+        return print_stream(out, client.stream_chat(request).await?).await;
     }
-    print_stream(out, client.stream_chat(request).await?).await
+    let answer = client.chat(request).await?;
+    print_whole(out, answer.message.unwrap_or_default(), answer.completion, answer.choices)
 }
 
 /// Holds a conversation: each turn sends all that was said before.

@@ -4,7 +4,7 @@ use atelier_client::{
     Client, ClientError, Event, EventStream,
     proto::{
         common::v1::FinishReason,
-        gateway::v1::{Completion as WireCompletion, GenerateRequest},
+        gateway::v1::{Choice, Completion as WireCompletion, GenerateRequest},
         text::v1::Message,
     },
 };
@@ -31,6 +31,9 @@ enum EventDocument<'a> {
 
 #[derive(Serialize)]
 struct AnswerDocument<'a> {
+    /// Which of several answers it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    choice: Option<u32>,
     text: &'a str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tool_calls: Vec<ToolCall>,
@@ -48,17 +51,18 @@ pub(crate) async fn run(
     out: &mut Output,
     arguments: GenerateArgs,
 ) -> Result<(), CliError> {
-    let GenerateArgs { prompt, generation } = arguments;
+    let GenerateArgs { prompt, echo, generation } = arguments;
     let prompt = input::required_text(&prompt, "prompt")?;
     let config = Some(generation.sampling.config());
-    let request = GenerateRequest { model: generation.model, prompt, generation: config };
+    let is_streamed = generation.is_streamed();
+    let request = GenerateRequest { model: generation.model, prompt, generation: config, echo };
     let client = connect().await?;
-    let answer = if generation.no_stream {
+    let answer = if is_streamed {
+        print_stream(out, client.stream_generate(request).await?).await?
+    } else {
         let answer = client.generate(request).await?;
         let message = Message { content: answer.text, ..Message::default() };
-        print_whole(out, message, answer.completion)?
-    } else {
-        print_stream(out, client.stream_generate(request).await?).await?
+        print_whole(out, message, answer.completion, answer.choices)?
     };
     conclude(&answer, generation.stats)
 }
@@ -119,18 +123,21 @@ pub(crate) async fn print_stream(out: &mut Output, mut events: EventStream) -> R
     Err(ClientError::Protocol("the answer ended without a completion").into())
 }
 
-/// Prints an answer that came in one piece.
+/// Prints an answer that came in one piece, or all of several; gives the first.
 pub(crate) fn print_whole(
     out: &mut Output,
     message: Message,
     completion: Option<WireCompletion>,
+    choices: Vec<Choice>,
 ) -> Result<Answer, CliError> {
     let completion = completion.ok_or(ClientError::Protocol("no completion in the answer"))?;
     let Message { content: text, tool_calls, .. } = message;
     let tool_calls: Vec<ToolCall> = tool_calls.into_iter().map(Into::into).collect();
-    if out.json {
+    if !choices.is_empty() {
+        print_choices(out, choices)?;
+    } else if out.json {
         let completion = Completion::from(completion.clone());
-        out.document(&AnswerDocument { text: &text, tool_calls, completion })?;
+        out.document(&AnswerDocument { choice: None, text: &text, tool_calls, completion })?;
     } else {
         out.text_now(&text)?;
         end_line(out, &text)?;
@@ -140,6 +147,28 @@ pub(crate) fn print_whole(
     }
     out.flush()?;
     Ok(Answer { text, completion })
+}
+
+/// Prints each answer below its number, or as a document on a line of its own.
+fn print_choices(out: &mut Output, choices: Vec<Choice>) -> Result<(), CliError> {
+    for Choice { text, tool_calls, completion } in choices {
+        let completion = completion.ok_or(ClientError::Protocol("no completion in an answer"))?;
+        let (choice, withheld) =
+            (completion.choice, completion.finish_reason() == FinishReason::ContentFilter);
+        let tool_calls: Vec<ToolCall> = tool_calls.into_iter().map(Into::into).collect();
+        if out.json {
+            let completion = Completion::from(completion);
+            out.document(&AnswerDocument { choice: Some(choice), text: &text, tool_calls, completion })?;
+            continue;
+        }
+        out.line(&format!("[{choice}]{}", if withheld { " policy withheld what is missing" } else { "" }))?;
+        out.text_now(&text)?;
+        end_line(out, &text)?;
+        for call in &tool_calls {
+            out.document(call)?;
+        }
+    }
+    Ok(())
 }
 
 /// Shows the facts where asked for, and says so where policy withheld something.

@@ -44,6 +44,8 @@ pub const MAX_TOP_LOGPROBS: usize = 20;
 pub const MAX_BEAMS: usize = 16;
 /// Most tokens that are guessed ahead.
 pub const MAX_LOOKAHEAD_TOKENS: usize = 16;
+/// Most answers to one prompt in one call.
+pub const MAX_CHOICES: usize = 8;
 /// Most texts that one call scores.
 pub const MAX_SCORE_ITEMS: usize = 64;
 /// Most token ids to detokenize.

@@ -149,3 +149,45 @@ fn other_requests_are_checked_too() {
     assert_eq!(field(batch(&vec![String::new(); 1025])), "texts");
     assert_eq!(field(item_id(&"x".repeat(257))), "id");
 }
+
+#[test]
+fn samplers_have_ranges_and_belong_together() {
+    let sampling = |change: fn(&mut proto::GenerationConfig)| convert(change).map(|options| options.sampling);
+    let xtc = sampling(|c| c.xtc_probability = Some(0.5)).expect("it is in range");
+    assert_eq!((xtc.xtc_probability, xtc.xtc_threshold), (0.5, 0.1));
+    let dry =
+        sampling(|c| c.dry_multiplier = Some(0.8)).expect("it is in range").dry.expect("it is asked for");
+    assert_eq!((dry.multiplier, dry.base, dry.allowed_length), (0.8, 1.75, 2));
+    assert_eq!(sampling(|c| c.dry_multiplier = Some(0.0)).expect("it is in range").dry, None);
+    let mirostat =
+        sampling(|c| (c.mirostat_tau, c.top_k) = (Some(3.0), Some(0))).expect("it filters nothing");
+    assert_eq!(mirostat.mirostat, Some(crate::sampling::Mirostat { tau: 3.0, eta: 0.1 }));
+    assert_eq!(
+        (mirostat.top_k, mirostat.top_p, mirostat.temperature),
+        (0, 1.0, 0.7),
+        "the model's filters go"
+    );
+    type Change = fn(&mut proto::GenerationConfig);
+    let refused: [(&str, Change); 17] = [
+        ("xtc_probability", |c| c.xtc_probability = Some(1.1)),
+        ("xtc_probability", |c| c.xtc_probability = Some(f32::NAN)),
+        ("xtc_threshold", |c| (c.xtc_probability, c.xtc_threshold) = (Some(0.5), Some(0.0))),
+        ("xtc_threshold", |c| (c.xtc_probability, c.xtc_threshold) = (Some(0.5), Some(0.6))),
+        ("xtc_threshold", |c| c.xtc_threshold = Some(0.1)),
+        ("dry_multiplier", |c| c.dry_multiplier = Some(-1.0)),
+        ("dry_base", |c| (c.dry_multiplier, c.dry_base) = (Some(1.0), Some(0.9))),
+        ("dry_base", |c| c.dry_base = Some(2.0)),
+        ("dry_allowed_length", |c| (c.dry_multiplier, c.dry_allowed_length) = (Some(1.0), Some(0))),
+        ("mirostat_tau", |c| c.mirostat_tau = Some(0.0)),
+        ("mirostat_eta", |c| (c.mirostat_tau, c.mirostat_eta) = (Some(3.0), Some(1.5))),
+        ("mirostat_eta", |c| c.mirostat_eta = Some(0.1)),
+        ("top_k", |c| (c.mirostat_tau, c.top_k) = (Some(3.0), Some(5))),
+        ("top_p", |c| (c.mirostat_tau, c.top_p) = (Some(3.0), Some(0.5))),
+        ("min_p", |c| (c.mirostat_tau, c.min_p) = (Some(3.0), Some(0.5))),
+        ("typical_p", |c| (c.mirostat_tau, c.typical_p) = (Some(3.0), Some(0.5))),
+        ("xtc_probability", |c| (c.mirostat_tau, c.xtc_probability) = (Some(3.0), Some(0.5))),
+    ];
+    for (name, change) in refused {
+        assert_eq!(field(convert(change)), format!("generation.{name}"));
+    }
+}

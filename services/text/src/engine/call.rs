@@ -36,7 +36,7 @@ pub struct GenerationCall {
     /// What the answer keeps to.
     pub grammar: Option<Grammar>,
     /// How many of the likeliest tokens are told beside each token written, and how likely all of them were; `None`: nothing
-    /// of it is.
+    /// of it is. Tokens to be scored are told in any case.
     pub logprobs: Option<usize>,
     /// Not empty: the call writes nothing and tells how likely each of these is, the last one after all of the prompt, the one
     /// before it after all but the prompt's last token, and so on. At most as many as the prompt has.
@@ -99,7 +99,7 @@ pub struct Transcript {
 }
 
 /// Makes calls of text.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct CallWriter {
     /// Finds them.
     pub reader: CallReader,

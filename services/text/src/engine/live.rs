@@ -46,6 +46,8 @@ pub(super) struct Live {
     /// When the call last had a prefill turn, or came; the smallest goes first.
     pub(super) turn: u64,
     pub(super) seat: Seat,
+    /// What is to be run of the prompt is soon over: it need not be cut small beside calls that decode.
+    pub(super) is_short: bool,
     held_since: Instant,
 }
 
@@ -124,6 +126,7 @@ impl Live {
             limit,
             turn: seat.since,
             seat,
+            is_short: false,
             held_since: now,
             admitted,
         }
@@ -265,11 +268,11 @@ impl Live {
     }
 
     fn score<'a>(&mut self, rows: impl Iterator<Item = &'a [f32]>) -> Outcome {
-        let scored = &self.admitted.call.scored;
+        let GenerationCall { scored, logprobs, .. } = &self.admitted.call;
         let progress = &mut *self.progress;
         for logits in rows {
             let token = scored.get(progress.logprobs.len());
-            match token.and_then(|&token| TokenLogprob::of(logits, token, 0)) {
+            match token.and_then(|&token| TokenLogprob::of(logits, token, logprobs.unwrap_or(0))) {
                 Some(logprob) => progress.logprobs.push(logprob),
                 None => return Outcome::Fails(TextError::BrokenLogits),
             }

@@ -47,7 +47,7 @@ pub use self::call::{
 };
 pub use self::prefix::PrefixCacheConfig;
 use self::{
-    call::Admitted, live::ROOM, metrics::Meters, pace::Pace, prefix::PrefixCache, scheduler::Scheduler,
+    call::Admitted, live::ROOM, metrics::Meters, pace::{Pace, SMALLEST_CHUNK}, prefix::PrefixCache, scheduler::Scheduler,
     shared::Shared,
 };
 use crate::TextError;
@@ -63,8 +63,9 @@ pub struct EngineConfig {
     /// Most prompt tokens that a step takes in; raised to `prefill_chunk` if smaller. Of texts that are scored, a step's memory
     /// holds as many rows of logits: 25 MB for 128 tokens of a vocabulary of 49,152, which the next step uses again.
     pub max_prefill_tokens_per_step: usize,
-    /// How long a step with calls that decode may take in prompts, in times of what decoding takes: with 2, they write at a
-    /// third of their rate or faster while others' prompts are taken in. At least 0; 8 tokens are taken in all the same.
+    /// How long a step with calls that decode may take in prompts, in times of what decoding takes: with 1, half of the time is
+    /// theirs while a long prompt is taken in. At least 0; 8 tokens are taken in all the same, and prompts of up to two chunks
+    /// by whole chunks.
     pub prefill_share: f64,
     /// Events kept for a caller that is slow to read; when they are full its call sits out. At least 2.
     pub event_buffer: usize,
@@ -78,7 +79,7 @@ impl Default for EngineConfig {
             max_queue: 64,
             prefill_chunk: 128,
             max_prefill_tokens_per_step: 128,
-            prefill_share: 2.0,
+            prefill_share: 1.0,
             event_buffer: 32,
             prefix_cache: PrefixCacheConfig::default(),
         }
@@ -121,7 +122,8 @@ impl Engine {
             return Err(TextError::Configuration(format!("{model:?} needs at least one slot for calls")));
         }
         // Where pieces are not to be chosen freely, the rows of another piece are not those that a call would compute.
-        let unit = if decoder.takes_any_piece() { SHARED_UNIT } else { config.prefill_chunk.max(1) };
+        let chunk = config.prefill_chunk.max(SMALLEST_CHUNK);
+        let unit = if decoder.takes_any_piece() { SHARED_UNIT } else { chunk };
         let cache = PrefixCache::new(&config.prefix_cache, calls, unit);
         let shared = Arc::new(Shared::new(config.max_queue, calls, Meters::new(model)));
         let scheduler = Scheduler::new(decoder, pace, cache, model.into());

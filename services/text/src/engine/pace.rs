@@ -1,10 +1,14 @@
 //! How much prompt a step takes in. Beside calls that decode it is as much as the step's time allows, so that they go on
-//! writing at a steady rate however long the prompts of others are; with nobody to hold up it is a whole chunk.
+//! writing at a steady rate however long the prompts of others are. A short prompt is taken in by whole chunks all the same:
+//! they wait once or twice, and its caller does not wait for many of their steps. So is any with nobody to hold up.
 
 use std::time::Duration;
 
 /// Fewest tokens of a piece beside calls that decode: fewer hardly cost less, for the weights are read all the same.
 const LEAST: usize = 8;
+
+/// Chunks of a short prompt.
+const SHORT_CHUNKS: usize = 2;
 
 /// Three tokens can be left with neither a piece nor a rest of one.
 pub(super) const SMALLEST_CHUNK: usize = 3;
@@ -31,13 +35,20 @@ impl Pace {
         Self { chunk, per_step: per_step.max(chunk), share, decode: 0.0, per_token: 1.0 }
     }
 
-    /// Most prompt tokens of the next step.
-    pub(super) fn budget(&self, decoding: bool) -> usize {
-        if !decoding {
-            return self.per_step;
-        }
+    /// Most prompt tokens of a step.
+    pub(super) fn per_step(&self) -> usize {
+        self.per_step
+    }
+
+    /// Prompt tokens of the next step that its decoding calls can afford.
+    pub(super) fn affordable(&self) -> usize {
         let affordable = (self.share * self.decode / self.per_token) as usize;
         affordable.clamp(LEAST.min(self.per_step), self.per_step)
+    }
+
+    /// Whether so much of a prompt is over so soon that calls that decode can wait.
+    pub(super) fn is_short(&self, tokens: usize) -> bool {
+        tokens <= SHORT_CHUNKS * self.chunk
     }
 
     /// How many of the tokens that are left of a prompt go into a step that has room for so many. A piece is no single token,
@@ -56,7 +67,7 @@ impl Pace {
     /// So many prompt tokens took so long.
     pub(super) fn prefilled(&mut self, tokens: usize, time: Duration) {
         let now = time.as_secs_f64() / tokens.max(1) as f64;
-        // Twice as fast down as a plain average: tokens get dearer as prompts grow, and the pace must follow.
+        // Tokens get dearer as prompts grow, and the pace must follow.
         self.per_token = f64::midpoint(self.per_token, now);
     }
 
@@ -75,17 +86,16 @@ mod tests {
     #[test]
     fn beside_calls_that_decode_a_step_takes_what_its_time_allows() {
         let mut pace = Pace::new(128, 256, 2.0);
-        assert_eq!(pace.budget(false), 256);
-        assert_eq!(pace.budget(true), LEAST, "nothing is measured yet");
+        assert_eq!(pace.affordable(), LEAST, "nothing is measured yet");
         for _ in 0..40 {
             pace.prefilled(100, Duration::from_millis(300));
         }
         pace.decoded(Duration::from_millis(46));
-        assert_eq!(pace.budget(true), 30);
+        assert_eq!(pace.affordable(), 30);
         pace.decoded(Duration::from_millis(5));
-        assert_eq!(pace.budget(true), LEAST);
+        assert_eq!(pace.affordable(), LEAST);
         pace.decoded(Duration::from_secs(5));
-        assert_eq!(pace.budget(true), 256);
+        assert_eq!(pace.affordable(), 256);
     }
 
     proptest! {

@@ -164,6 +164,7 @@ impl Scheduler {
             self.copies.extend(self.cache.lend(branch));
         }
         live.branches = branches.to_vec();
+        live.is_short = self.pace.is_short(live.prompt_left());
         self.slots[free] = Some(live);
     }
 
@@ -239,19 +240,22 @@ impl Scheduler {
             self.plan.push(Planned { slot, part: if alone { Part::Alone } else { Part::Decode } });
         }
         prefilling.sort_unstable();
-        let mut budget = self.pace.budget(!decoding.is_empty());
+        let mut room = self.pace.per_step();
+        let mut affordable = if decoding.is_empty() { room } else { self.pace.affordable() };
         let mut is_first = true;
         for (_, slot) in prefilling {
             let Some(live) = &mut self.slots[slot] else { continue };
             let left = live.prompt_left();
             let part = if live.admitted.call.deterministic { Part::Alone } else { Part::Prefill };
             let piece = match (any_piece, part) {
-                (true, Part::Prefill) => self.pace.piece(left, budget),
-                _ => self.pace.whole_chunk(left, budget, is_first),
+                (true, Part::Prefill) if live.is_short => self.pace.piece(left, room),
+                (true, Part::Prefill) => self.pace.piece(left, room.min(affordable)),
+                _ => self.pace.whole_chunk(left, room, is_first),
             };
             let Some(tokens) = piece else { continue };
             is_first = false;
-            budget = budget.saturating_sub(tokens);
+            room = room.saturating_sub(tokens);
+            affordable = affordable.saturating_sub(tokens);
             live.lay_out_prompt(tokens);
             self.clock += 1;
             live.turn = self.clock;

@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use super::{Sampling, ban};
 
 /// Far beyond any logit, far below where arithmetic on two of them overflows.
-const BOUND: f32 = 1e30;
+pub(super) const BOUND: f32 = 1e30;
 
 /// Tokens of the prompt and counts of the tokens written. Kept only as far as something asks for them.
 #[derive(Clone, Debug)]
 pub(super) struct History {
     written: usize,
-    /// Prompt and answer, where n-grams may not be repeated.
+    /// Prompt and answer, where repeats are looked for.
     tokens: Option<Vec<u32>>,
     /// Times each token was written; 0 for tokens that only the prompt has.
     counts: HashMap<u32, u32>,
@@ -25,7 +25,7 @@ impl History {
         let seen = if repetition { prompt } else { &[] };
         Self {
             written: 0,
-            tokens: (params.no_repeat_ngram_size > 0).then(|| prompt.to_vec()),
+            tokens: (params.no_repeat_ngram_size > 0 || params.dry.is_some()).then(|| prompt.to_vec()),
             counts: seen.iter().map(|&token| (token, 0)).collect(),
             counting,
         }
@@ -60,6 +60,7 @@ impl History {
         }
     }
 
+    /// Repetition, presence and frequency penalties, then DRY.
     pub(super) fn penalise(&self, params: &Sampling, logits: &mut [f32]) {
         for (&token, &count) in &self.counts {
             let Some(logit) = logits.get_mut(token as usize) else { continue };
@@ -69,6 +70,9 @@ impl History {
             if count > 0 {
                 *logit -= params.presence_penalty + params.frequency_penalty * count as f32;
             }
+        }
+        if let (Some(dry), Some(tokens)) = (&params.dry, &self.tokens) {
+            dry.penalise(tokens, logits);
         }
     }
 }

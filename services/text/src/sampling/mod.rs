@@ -3,21 +3,28 @@
 //! Definitions and order are those of Hugging Face transformers (`generation/logits_process.py` and
 //! `GenerationMixin._get_logits_processor`): sequence bias, repetition penalty, no repeated n-grams, least length, then temperature,
 //! top-k, top-p, min-p, typical-p, softmax, draw. Presence and frequency penalties, which transformers lacks, are OpenAI's
-//! (`logit -= presence * (count > 0) + frequency * count`, over what was written) and come after the repetition penalty.
+//! (`logit -= presence * (count > 0) + frequency * count`, over what was written) and come after the repetition penalty. What
+//! transformers lacks as well stands where text-generation-webui has it: DRY after the other penalties, mirostat or XTC after the
+//! filters; their definitions are llama.cpp's (`llama-sampling.cpp`).
 //!
-//! A call's result depends on its own logits and seed alone: each call owns a ChaCha stream and draws once per token.
+//! A call's result depends on its own logits and seed alone: each call owns a ChaCha stream and draws once per token, and once more
+//! before that where XTC tosses its coin.
 
+mod dry;
 mod exp;
 mod history;
 mod logprob;
+mod mirostat;
 mod warp;
+mod xtc;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use self::history::History;
+pub(crate) use self::dry::is_breaker;
 pub(crate) use self::logprob::{likeliest, log_softmax};
-pub use self::{logprob::TokenLogprob, warp::Scratch};
+pub use self::{dry::Dry, logprob::TokenLogprob, mirostat::Mirostat, warp::Scratch};
+use self::{history::History, mirostat::Follower};
 
 /// How tokens are chosen. The ranges are checked where requests are converted.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +40,14 @@ pub struct Sampling {
     /// Keeps the tokens whose information (-ln p) is nearest to the expected one until their probabilities reach this, above 0 and up
     /// to 1: locally typical sampling (Meister et al., 2023).
     pub typical_p: f32,
+    /// How often the tokens that are at least `xtc_threshold` likely go, all but the least likely of them; 0 to 1.
+    pub xtc_probability: f32,
+    /// Above 0 and up to 0.5: above, there is never more than one.
+    pub xtc_threshold: f32,
+    /// Keeps the mean surprise of what is written.
+    pub mirostat: Option<Mirostat>,
+    /// Penalises tokens that go on repeating.
+    pub dry: Option<Dry>,
     /// So many tokens in a row never stand twice in prompt and answer; 0 lets them.
     pub no_repeat_ngram_size: usize,
     /// Before so many tokens are written, none of `end_tokens` is chosen.
@@ -60,6 +75,10 @@ impl Default for Sampling {
             top_p: 1.0,
             min_p: 0.0,
             typical_p: 1.0,
+            xtc_probability: 0.0,
+            xtc_threshold: 0.1,
+            mirostat: None,
+            dry: None,
             no_repeat_ngram_size: 0,
             min_tokens: 0,
             end_tokens: Vec::new(),
@@ -77,6 +96,7 @@ impl Default for Sampling {
 pub struct Sampler {
     params: Sampling,
     history: History,
+    mirostat: Option<Follower>,
     rng: ChaCha8Rng,
 }
 
@@ -86,7 +106,8 @@ impl Sampler {
     pub fn new(params: Sampling, prompt: &[u32]) -> Self {
         let history = History::new(&params, prompt);
         let rng = ChaCha8Rng::seed_from_u64(params.seed);
-        Self { params, history, rng }
+        let mirostat = params.mirostat.map(Follower::new);
+        Self { params, history, mirostat, rng }
     }
 
     /// Chooses the next token and remembers it. `logits` are adjusted in place. `None` if no logit is a number, which
@@ -97,7 +118,7 @@ impl Sampler {
             argmax(logits)?
         } else {
             warp::warp(logits, &self.params, scratch)?;
-            scratch.draw(self.rng.random::<f64>())?
+            self.draw(scratch)?
         };
         self.history.wrote(token);
         Some(token)
@@ -106,6 +127,19 @@ impl Sampler {
     /// Remembers a token that was chosen elsewhere.
     pub(crate) fn took(&mut self, token: u32) {
         self.history.wrote(token);
+    }
+
+    /// Draws one of the tokens that the filters have kept.
+    fn draw(&mut self, scratch: &mut Scratch) -> Option<u32> {
+        let Sampling { xtc_probability, xtc_threshold, .. } = self.params;
+        if xtc_probability > 0.0 && self.rng.random::<f64>() < f64::from(xtc_probability) {
+            xtc::exclude(scratch.kept(), xtc_threshold);
+        }
+        let Some(mirostat) = &mut self.mirostat else { return scratch.draw(self.rng.random::<f64>()) };
+        mirostat.narrow(scratch.kept());
+        let token = scratch.draw(self.rng.random::<f64>())?;
+        mirostat.hear(token, scratch.kept());
+        Some(token)
     }
 
     /// Applies biases, penalties and what may not come next.

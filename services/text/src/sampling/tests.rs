@@ -184,8 +184,22 @@ fn broken_logits_give_no_token() {
     }
 }
 
+/// What `tests/golden/text/sampling.py` has written.
 #[derive(Deserialize)]
 struct Golden {
+    filters: Vec<Filters>,
+    dry: Vec<Repeats>,
+    xtc: Vec<TopChoices>,
+    mirostat: Vec<Surprises>,
+}
+
+fn golden() -> Golden {
+    serde_json::from_str(include_str!("../../../../tests/golden/text/sampling.json"))
+        .expect("the file parses")
+}
+
+#[derive(Deserialize)]
+struct Filters {
     logits: Vec<f32>,
     prompt: Vec<u32>,
     written: Vec<u32>,
@@ -206,9 +220,7 @@ struct Golden {
 
 #[test]
 fn probabilities_equal_the_golden_ones() {
-    let cases: Vec<Golden> =
-        serde_json::from_str(include_str!("../../../../tests/golden/text/sampling.json"))
-            .expect("the file parses");
+    let cases = golden().filters;
     assert!(cases.len() >= 40);
     for (index, case) in cases.into_iter().enumerate() {
         let params = Sampling {
@@ -224,19 +236,148 @@ fn probabilities_equal_the_golden_ones() {
             presence_penalty: case.presence_penalty,
             frequency_penalty: case.frequency_penalty,
             logit_bias: case.logit_bias,
-            seed: 0,
+            ..Sampling::default()
         };
         let mut sampler = Sampler::new(params.clone(), &case.prompt);
         case.written.iter().for_each(|&token| sampler.history.wrote(token));
         let mut logits = case.logits;
         sampler.adjust(&mut logits);
-        // Tokens are compared by probability: of those next to impossible, f32 keeps fewer than f64.
-        let ours: HashMap<u32, f64> = distribution(&logits, &params).into_iter().collect();
-        let golden: HashMap<u32, f64> = case.probabilities.into_iter().collect();
-        for token in ours.keys().chain(golden.keys()) {
-            let of = |kept: &HashMap<u32, f64>| kept.get(token).copied().unwrap_or(0.0);
-            let (ours, golden) = (of(&ours), of(&golden));
-            assert!((ours - golden).abs() < 2e-6, "case {index}, token {token}: {ours} for {golden}");
+        let ours = distribution(&logits, &params);
+        assert_alike(&ours, &case.probabilities, &format!("case {index}"));
+    }
+}
+
+/// Tokens are compared by probability: of those next to impossible, f32 keeps fewer than f64.
+fn assert_alike(ours: &[(u32, f64)], golden: &[(u32, f64)], case: &str) {
+    let by_token = |kept: &[(u32, f64)]| -> HashMap<u32, f64> { kept.iter().copied().collect() };
+    let (ours, golden) = (by_token(ours), by_token(golden));
+    for token in ours.keys().chain(golden.keys()) {
+        let of = |kept: &HashMap<u32, f64>| kept.get(token).copied().unwrap_or(0.0);
+        let (ours, golden) = (of(&ours), of(&golden));
+        assert!((ours - golden).abs() < 2e-6, "{case}, token {token}: {ours} for {golden}");
+    }
+}
+
+#[derive(Deserialize)]
+struct Repeats {
+    logits: Vec<f32>,
+    tokens: Vec<u32>,
+    multiplier: f32,
+    base: f32,
+    allowed_length: usize,
+    breakers: Vec<u32>,
+    penalised: Vec<f32>,
+}
+
+#[test]
+fn repeats_are_penalised_as_in_the_golden_numbers() {
+    let cases = golden().dry;
+    assert!(cases.iter().filter(|case| case.logits != case.penalised).count() >= 12);
+    for (index, case) in cases.into_iter().enumerate() {
+        let Repeats { multiplier, base, allowed_length, .. } = case;
+        let dry = Dry { multiplier, base, allowed_length, breakers: case.breakers.into() };
+        let params = Sampling { dry: Some(dry), ..Sampling::default() };
+        let (prompt, written) = case.tokens.split_at(case.tokens.len() / 2);
+        let mut sampler = Sampler::new(params, prompt);
+        written.iter().for_each(|&token| sampler.history.wrote(token));
+        let mut logits = case.logits;
+        sampler.adjust(&mut logits);
+        for (token, (ours, golden)) in logits.iter().zip(&case.penalised).enumerate() {
+            let close = (ours - golden).abs() <= 1e-5 * (1.0 + golden.abs());
+            assert!(close, "case {index}, token {token}: {ours} for {golden}");
         }
     }
+}
+
+#[derive(Deserialize)]
+struct TopChoices {
+    logits: Vec<f32>,
+    temperature: f32,
+    top_k: usize,
+    min_p: f32,
+    threshold: f32,
+    heads: Vec<(u32, f64)>,
+    tails: Vec<(u32, f64)>,
+}
+
+#[test]
+fn top_choices_go_as_in_the_golden_numbers_whichever_way_the_coin_falls() {
+    let cases = golden().xtc;
+    assert!(cases.iter().filter(|case| case.heads.len() < case.tails.len()).count() >= 12);
+    for (index, case) in cases.into_iter().enumerate() {
+        for (xtc_probability, golden) in [(1.0, &case.heads), (0.0, &case.tails)] {
+            let params = Sampling {
+                temperature: case.temperature,
+                top_k: case.top_k,
+                min_p: case.min_p,
+                xtc_probability,
+                xtc_threshold: case.threshold,
+                ..Sampling::default()
+            };
+            let (mut sampler, mut scratch) = (Sampler::new(params, &[]), Scratch::default());
+            let drawn = sampler.sample(&mut case.logits.clone(), &mut scratch).expect("they are finite");
+            let kept = scratch.probabilities();
+            assert_alike(&kept, golden, &format!("case {index} at {xtc_probability}"));
+            assert!(kept.iter().any(|&(token, _)| token == drawn));
+        }
+    }
+}
+
+#[test]
+fn the_coin_falls_as_often_as_asked() {
+    // The likeliest of two is drawn where the coin leaves it, three times in four.
+    let params = Sampling { xtc_probability: 0.4, ..Sampling::default() };
+    let (mut sampler, mut scratch) = (Sampler::new(params, &[]), Scratch::default());
+    let mut draw = || sampler.sample(&mut [3.0_f32.ln(), 0.0], &mut scratch);
+    let likeliest = (0..20_000).filter(|_| draw() == Some(0)).count();
+    assert!((8_700..9_300).contains(&likeliest), "{likeliest} of 20,000, not 45%");
+}
+
+#[derive(Deserialize)]
+struct Surprises {
+    temperature: f32,
+    tau: f32,
+    eta: f32,
+    steps: Vec<Surprise>,
+}
+
+#[derive(Deserialize)]
+struct Surprise {
+    logits: Vec<f32>,
+    kept: Vec<(u32, f64)>,
+    token: u32,
+    mu: f64,
+}
+
+#[test]
+fn mirostat_follows_the_golden_numbers() {
+    for (index, case) in golden().mirostat.into_iter().enumerate() {
+        let Surprises { temperature, tau, eta, steps } = case;
+        let params = Sampling { temperature, ..Sampling::default() };
+        let (mut follower, mut scratch) = (Follower::new(Mirostat { tau, eta }), Scratch::default());
+        let mut narrowed = false;
+        for (step, golden) in steps.into_iter().enumerate() {
+            warp::warp(&golden.logits, &params, &mut scratch).expect("they are finite");
+            follower.narrow(scratch.kept());
+            narrowed |= scratch.kept().len() < golden.logits.len();
+            assert_alike(&scratch.probabilities(), &golden.kept, &format!("case {index}, step {step}"));
+            follower.hear(golden.token, scratch.kept());
+            assert!((follower.mu - golden.mu).abs() < 1e-4, "{} for {}", follower.mu, golden.mu);
+        }
+        assert!(narrowed, "case {index} shows nothing");
+    }
+}
+
+#[test]
+fn mirostat_brings_the_mean_surprise_to_its_target() {
+    let logits: Vec<f32> = (0..500).map(|token| -0.02 * token as f32).collect();
+    let params = Sampling { mirostat: Some(Mirostat { tau: 3.0, eta: 0.1 }), seed: 7, ..Sampling::default() };
+    let (mut sampler, mut scratch) = (Sampler::new(params, &[]), Scratch::default());
+    let mut surprise = 0.0;
+    for _ in 0..2_000 {
+        let token = sampler.sample(&mut logits.clone(), &mut scratch).expect("they are finite");
+        let kept = scratch.probabilities();
+        surprise -= kept.iter().find(|&&(other, _)| other == token).map_or(0.0, |&(_, p)| p.log2());
+    }
+    assert!((surprise / 2_000.0 - 3.0).abs() < 0.1, "{} bits", surprise / 2_000.0);
 }

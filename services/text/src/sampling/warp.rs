@@ -1,5 +1,7 @@
 //! Temperature, top-k, top-p, min-p and typical-p; all but the last without sorting the vocabulary.
 
+use std::cmp::Ordering;
+
 use super::{Sampling, exp};
 
 /// Width of the blocks whose sums let a draw skip most of the vocabulary.
@@ -20,6 +22,16 @@ pub struct Scratch {
 }
 
 impl Scratch {
+    /// Tokens and weights of those kept, by token where nothing has sorted them.
+    pub(super) fn kept(&mut self) -> &mut Vec<(u32, f32)> {
+        if self.is_dense {
+            let kept = self.dense.iter().enumerate().filter(|(_, weight)| **weight > 0.0);
+            self.sparse.extend(kept.map(|(token, &weight)| (token as u32, weight)));
+            self.is_dense = false;
+        }
+        &mut self.sparse
+    }
+
     /// The token at `u` (0 up to 1) of the cumulative distribution.
     pub(super) fn draw(&self, u: f64) -> Option<u32> {
         if self.is_dense { self.draw_dense(u) } else { self.draw_sparse(u) }
@@ -114,12 +126,7 @@ pub(super) fn warp(logits: &[f32], params: &Sampling, scratch: &mut Scratch) -> 
         scratch.sparse.retain(|&(_, weight)| weight >= params.min_p);
     }
     if params.typical_p < 1.0 {
-        if scratch.is_dense {
-            let kept = scratch.dense.iter().enumerate().filter(|(_, weight)| **weight > 0.0);
-            scratch.sparse.extend(kept.map(|(token, &weight)| (token as u32, weight)));
-            scratch.is_dense = false;
-        }
-        typical(&mut scratch.sparse, params.typical_p);
+        typical(scratch.kept(), params.typical_p);
     }
     Some(())
 }
@@ -194,9 +201,13 @@ fn top_p(kept: &mut Vec<(u32, f32)>, p: f32) {
     }
 }
 
+/// Likeliest first, equal ones by id.
+pub(super) fn order(one: &(u32, f32), other: &(u32, f32)) -> Ordering {
+    other.1.total_cmp(&one.1).then(one.0.cmp(&other.0))
+}
+
 /// Keeps, likeliest first (equal ones by id), the tokens before which less than `mass` has gone by; at least one.
 fn nucleus(kept: &mut Vec<(u32, f32)>, mass: f64) {
-    let order = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
     let mut sorted = kept.len().min(256);
     loop {
         if sorted < kept.len() {

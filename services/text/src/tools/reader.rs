@@ -19,7 +19,7 @@ pub enum Piece {
 }
 
 /// Reads text as it is written.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct CallReader {
     syntax: Syntax,
     names: Vec<String>,

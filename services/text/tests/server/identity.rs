@@ -157,3 +157,35 @@ async fn a_deterministic_call_of_a_quantised_model_writes_the_same_among_others(
         assert_eq!(alone, together, "call {n}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_seed_gives_one_text_under_any_load() {
+    let client = exact_client().await;
+    let asked = |seed| {
+        let generation = proto::GenerationConfig {
+            temperature: Some(1.2),
+            seed,
+            max_tokens: Some(24),
+            xtc_probability: Some(0.5),
+            dry_multiplier: Some(0.8),
+            ..proto::GenerationConfig::default()
+        };
+        proto::ChatRequest {
+            messages: user("Write about a river."),
+            generation: Some(generation),
+            ..proto::ChatRequest::default()
+        }
+    };
+    let alone = whole(client.clone(), asked(Some(11))).await;
+    let others = calls().into_iter().map(|call| whole(client.clone(), call));
+    let same = (0..4).map(|_| whole(client.clone(), asked(Some(11))));
+    let (_, same) = futures::join!(join_all(others), join_all(same));
+    for text in same {
+        assert_eq!(text, alone);
+    }
+    // Temperature 0 draws nothing: whichever seed a call is given, its text is the same.
+    let mut greedy = asked(None);
+    greedy.generation.get_or_insert_default().temperature = Some(0.0);
+    let one = whole(client.clone(), greedy.clone()).await;
+    assert_eq!(whole(client, greedy).await, one);
+}

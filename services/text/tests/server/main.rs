@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "tests fail by panicking, their helpers too")]
 
+mod choices;
 mod common;
 mod formats;
 mod hub;

@@ -85,7 +85,12 @@ async fn loaded(client: &mut Client) -> Vec<String> {
 fn prompt(model: &str, tokens: u32) -> proto::StreamGenerateRequest {
     let generation = proto::GenerationConfig { ignore_eos: true, ..greedy(tokens) };
     let prompt = "the harbour".to_owned();
-    proto::StreamGenerateRequest { model: model.to_owned(), prompt, generation: Some(generation) }
+    proto::StreamGenerateRequest {
+        model: model.to_owned(),
+        prompt,
+        generation: Some(generation),
+        ..Default::default()
+    }
 }
 
 /// A generation, up to its end.

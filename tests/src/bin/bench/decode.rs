@@ -121,9 +121,9 @@ async fn service(client: &TextServiceClient<Channel>, streams: usize) -> anyhow:
                 ..Default::default()
             };
             let request = StreamGenerateRequest {
-                model: String::new(),
                 prompt: PROMPT.to_owned(),
                 generation: Some(generation),
+                ..Default::default()
             };
             let mut stream = client.stream_generate(request).await?.into_inner();
             let mut seen = Vec::with_capacity(TOKENS);
@@ -188,7 +188,7 @@ async fn prefill(
     // Each word is a token, the number at the start a few more.
     let prompt = format!("{beginning} {} {word}", vec!["sea"; PREFIX].join(" "));
     let generation = GenerationConfig { max_tokens: Some(1), ..Default::default() };
-    let request = GenerateRequest { model: String::new(), prompt, generation: Some(generation) };
+    let request = GenerateRequest { prompt, generation: Some(generation), ..Default::default() };
     let completion = client.generate(request).await?.into_inner().completion.context("no completion")?;
     let time = completion.timings.and_then(|timings| timings.prefill).context("no timings")?;
     Ok(Duration::try_from(time)?.as_secs_f64() * 1e3)

@@ -102,8 +102,8 @@ async fn first_token(client: &TextServiceClient<Channel>, prompt: String) -> any
 
 /// Calls that decode until they are dropped.
 struct Streams {
-    /// Which of them got a token, and when.
-    tokens: mpsc::UnboundedReceiver<(usize, Instant)>,
+    /// Which of them has how many tokens since when.
+    tokens: mpsc::UnboundedReceiver<(usize, u32, Instant)>,
     _calls: JoinSet<anyhow::Result<()>>,
 }
 
@@ -117,8 +117,8 @@ impl Streams {
                 let request = request(format!("Once upon a time, {n}"), CONTEXT);
                 let mut stream = client.stream_generate(request).await?.into_inner();
                 while let Some(event) = stream.message().await? {
-                    if matches!(event.event, Some(Event::Delta(_))) {
-                        told.send((n, Instant::now()))?;
+                    if let Some(Event::Delta(delta)) = event.event {
+                        told.send((n, delta.completion_tokens, Instant::now()))?;
                     }
                 }
                 Ok(())
@@ -136,11 +136,12 @@ impl Streams {
     async fn watch<T>(&mut self, what: impl Future<Output = T>) -> anyhow::Result<Vec<f64>> {
         while self.tokens.try_recv().is_ok() {}
         what.await;
-        let mut last: [Option<Instant>; STREAMS] = [None; STREAMS];
+        let mut last = [None; STREAMS];
         let mut gaps = Vec::new();
-        while let Ok((stream, at)) = self.tokens.try_recv() {
-            if let Some(before) = last[stream].replace(at) {
-                gaps.push((at - before).as_secs_f64() * 1e3);
+        while let Ok((stream, tokens, at)) = self.tokens.try_recv() {
+            // A token that ends in the middle of a character has no delta of its own.
+            if let Some((before, since)) = last[stream].replace((tokens, at)) {
+                gaps.push((at - since).as_secs_f64() * 1e3 / f64::from(tokens - before));
             }
         }
         anyhow::ensure!(gaps.len() > 100, "{} tokens are too few to tell", gaps.len());

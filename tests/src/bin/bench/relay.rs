@@ -51,7 +51,7 @@ pub(crate) async fn run(per_token: Duration, rounds: usize, report: &mut Report)
 
 async fn direct(sandbox: &Sandbox) -> anyhow::Result<()> {
     let request =
-        text::StreamGenerateRequest { model: String::new(), prompt: "go".into(), generation: Some(tokens()) };
+        text::StreamGenerateRequest { prompt: "go".into(), generation: Some(tokens()), ..Default::default() };
     let mut stream = sandbox.clients.text.clone().stream_generate(request).await?.into_inner();
     while stream.message().await?.is_some() {}
     Ok(())
@@ -59,9 +59,9 @@ async fn direct(sandbox: &Sandbox) -> anyhow::Result<()> {
 
 async fn through(sandbox: &Sandbox) -> anyhow::Result<()> {
     let request = gateway::StreamGenerateRequest {
-        model: String::new(),
         prompt: "go".into(),
         generation: Some(tokens()),
+        ..Default::default()
     };
     let mut stream = sandbox.clients.gateway.clone().stream_generate(request).await?.into_inner();
     let mut written = 0;

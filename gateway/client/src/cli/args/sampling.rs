@@ -48,6 +48,27 @@ pub(crate) struct Sampling {
     /// Keep the tokens that say nearest to what is expected of one, until their probabilities reach p
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     typical_p: Option<f32>,
+    /// Leave out the top choices, but the least likely of them, with this probability for each token
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    xtc_probability: Option<f32>,
+    /// How likely a top choice is, above 0 and up to 0.5 [default: 0.1]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    xtc_threshold: Option<f32>,
+    /// Subtracted from the logits of tokens that would go on with a repeat (DRY), 0 to 100
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    dry_multiplier: Option<f32>,
+    /// By how much each further token of a repeat multiplies that, 1 to 8 [default: 1.75]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    dry_base: Option<f32>,
+    /// Tokens of the shortest repeat that is penalised [default: 2]
+    #[arg(long, value_name = "N")]
+    dry_allowed_length: Option<u32>,
+    /// Hold the answer's mean surprise to this many bits (mirostat 2.0), in place of other filters
+    #[arg(long, value_name = "BITS", allow_negative_numbers = true)]
+    mirostat_tau: Option<f32>,
+    /// How fast mirostat follows, above 0 and up to 1 [default: 0.1]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    mirostat_eta: Option<f32>,
     /// Never write n tokens in a row that stood before; 0 lets them
     #[arg(long, value_name = "N")]
     no_repeat_ngram_size: Option<u32>,
@@ -60,6 +81,12 @@ pub(crate) struct Sampling {
     /// Subtracted from a token's logit for each time it was written, -2 to 2
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     frequency_penalty: Option<f32>,
+    /// Answers to write, 1 to 8; more than one are shown when all are written
+    #[arg(long, value_name = "N")]
+    n: Option<u32>,
+    /// Answers to try, of which the likeliest are given
+    #[arg(long, value_name = "N")]
+    best_of: Option<u32>,
     /// Same seed, same text
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -106,6 +133,15 @@ impl Sampling {
             top_p: self.top_p,
             min_p: self.min_p,
             typical_p: self.typical_p,
+            xtc_probability: self.xtc_probability,
+            xtc_threshold: self.xtc_threshold,
+            dry_multiplier: self.dry_multiplier,
+            dry_base: self.dry_base,
+            dry_allowed_length: self.dry_allowed_length,
+            mirostat_tau: self.mirostat_tau,
+            mirostat_eta: self.mirostat_eta,
+            n: self.n,
+            best_of: self.best_of,
             no_repeat_ngram_size: self.no_repeat_ngram_size,
             repetition_penalty: self.repetition_penalty,
             presence_penalty: self.presence_penalty,
@@ -118,6 +154,11 @@ impl Sampling {
             format: self.format(),
             priority: self.priority.map_or(Priority::Unspecified, PriorityArg::priority).into(),
         }
+    }
+
+    /// More than one answer is given or tried: they come when all are written.
+    pub(crate) fn is_for_several(&self) -> bool {
+        [self.n, self.best_of].into_iter().flatten().any(|number| number > 1)
     }
 
     /// The command line takes one of them.
@@ -206,7 +247,9 @@ mod tests {
         let line = "sampling --temperature 0 --top-p 0.9 --presence-penalty -1.5 --seed 18446744073709551615 \
                     --stop a --stop b --stop-token 2 --logit-bias 7=-100 --priority low --max-tokens 5 \
                     --min-tokens 2 --logprobs 3 --ignore-eos --typical-p 0.8 --no-repeat-ngram-size 3 --regex a+ --truncate middle \
-                    --deterministic --lookahead 4 --num-beams 3 --length-penalty -0.5";
+                    --deterministic --lookahead 4 --num-beams 3 --length-penalty -0.5 \
+                    --xtc-probability 0.5 --xtc-threshold 0.2 --dry-multiplier 0.8 --dry-base 1.5 --dry-allowed-length 3 \
+                    --mirostat-tau 3 --mirostat-eta 0.2 --n 2 --best-of 4";
         let config = try_parse(line).expect("a good line");
         assert_eq!(
             config,
@@ -228,6 +271,15 @@ mod tests {
                 num_beams: Some(3),
                 length_penalty: Some(-0.5),
                 typical_p: Some(0.8),
+                xtc_probability: Some(0.5),
+                xtc_threshold: Some(0.2),
+                dry_multiplier: Some(0.8),
+                dry_base: Some(1.5),
+                dry_allowed_length: Some(3),
+                mirostat_tau: Some(3.0),
+                mirostat_eta: Some(0.2),
+                n: Some(2),
+                best_of: Some(4),
                 no_repeat_ngram_size: Some(3),
                 priority: Priority::Low.into(),
                 truncation: Truncation::Middle.into(),

@@ -214,7 +214,7 @@ impl Service {
 }
 
 fn deltas(words: Vec<String>) -> impl Iterator<Item = Delta> {
-    words.into_iter().zip(1..).map(|(text, completion_tokens)| Delta { text, completion_tokens })
+    words.into_iter().zip(1..).map(|(text, completion_tokens)| Delta { text, completion_tokens, choice: 0 })
 }
 
 #[tonic::async_trait]
@@ -233,14 +233,20 @@ impl gateway_service_server::GatewayService for Service {
         request: Request<wire::ChatRequest>,
     ) -> Result<Response<wire::ChatResponse>, Status> {
         let (metadata, _, request) = request.into_parts();
+        let n = request.generation.as_ref().and_then(|config| config.n).unwrap_or(1);
         let top_p = request.generation.and_then(|config| config.top_p);
         let (words, finish) = self.chat_events(&metadata, request.messages, top_p).await?;
         let written = words.len() as u32;
-        let role = Role::Assistant.into();
         let tool_calls = calls(request.tools, request.tool_choice);
+        let role = Role::Assistant.into();
         let message = Message { role, content: words.concat(), tool_calls, ..Message::default() };
-        let completion = Some(completion(finish, written));
-        Ok(Response::new(wire::ChatResponse { message: Some(message), completion }))
+        let choices = (0..n).filter(|_| n > 1).map(|choice| wire::Choice {
+            text: format!("{} {choice}", words.concat()),
+            completion: Some(Completion { choice, ..completion(finish, written) }),
+            ..wire::Choice::default()
+        });
+        let (choices, completion) = (choices.collect(), Some(completion(finish, written)));
+        Ok(Response::new(wire::ChatResponse { message: Some(message), completion, choices }))
     }
 
     async fn stream_chat(
@@ -272,7 +278,8 @@ impl gateway_service_server::GatewayService for Service {
         self.admit(request.metadata())?;
         let (words, finish) = answer(&request.get_ref().prompt, None)?;
         let completion = Some(completion(finish, words.len() as u32));
-        Ok(Response::new(wire::GenerateResponse { text: words.concat(), completion }))
+        let choices = Vec::new();
+        Ok(Response::new(wire::GenerateResponse { text: words.concat(), completion, choices }))
     }
 
     async fn stream_generate(
