@@ -55,7 +55,11 @@ impl FakeText {
             .map(|(choice, answer)| {
                 let seed = 7 + u64::from(choice);
                 let completion = text::Completion { choice, seed, ..completion(10) };
-                text::Choice { text: format!("{echo}{answer}"), completion: Some(completion) }
+                text::Choice {
+                    text: format!("{echo}{answer}"),
+                    completion: Some(completion),
+                    ..text::Choice::default()
+                }
             })
             .collect();
         (completion(10 * choices.len() as u32), choices)
@@ -148,7 +152,11 @@ impl TextService for FakeText {
                 Event::Completion(mut completion) => {
                     let mut end: Vec<To> = calls.clone().into_iter().map(To::ToolCall).collect();
                     if !behind.is_empty() {
-                        end.push(To::Delta(text::Delta { text: behind.clone(), completion_tokens: 99 }));
+                        end.push(To::Delta(text::Delta {
+                            text: behind.clone(),
+                            completion_tokens: 99,
+                            choice: 0,
+                        }));
                     }
                     if !calls.is_empty() {
                         completion.finish_reason = common::FinishReason::ToolCalls.into();

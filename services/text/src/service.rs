@@ -215,7 +215,8 @@ impl TextService for Text {
     async fn chat(&self, request: Request<proto::ChatRequest>) -> Reply<proto::ChatResponse> {
         let caller = caller(&request);
         let running = self.begin(Ask::chat(request.into_inner()), caller).await.map_err(status)?;
-        let Whole { text: content, tool_calls, completion, choices } = running.whole().await.map_err(status)?;
+        let Whole { text: content, tool_calls, completion, choices } =
+            running.whole().await.map_err(status)?;
         let role = proto::Role::Assistant.into();
         let message = Some(proto::Message { role, content, tool_calls, tool_call_id: String::new() });
         Ok(Response::new(proto::ChatResponse { message, completion: Some(completion), choices }))
@@ -224,7 +225,8 @@ impl TextService for Text {
     async fn stream_chat(&self, request: Request<proto::StreamChatRequest>) -> Reply<Self::StreamChatStream> {
         use proto::{StreamChatResponse as Answer, stream_chat_response::Event};
         let caller = caller(&request);
-        let proto::StreamChatRequest { model, messages, generation, tools, tool_choice } = request.into_inner();
+        let proto::StreamChatRequest { model, messages, generation, tools, tool_choice } =
+            request.into_inner();
         let request = proto::ChatRequest { model, messages, generation, tools, tool_choice };
         let running = self.begin(Ask::chat(request).map(Ask::streamed), caller).await.map_err(status)?;
         Ok(Response::new(running.stream(|told| Answer {

@@ -47,7 +47,12 @@ pub use self::call::{
 };
 pub use self::prefix::PrefixCacheConfig;
 use self::{
-    call::Admitted, live::ROOM, metrics::Meters, pace::{Pace, SMALLEST_CHUNK}, prefix::PrefixCache, scheduler::Scheduler,
+    call::Admitted,
+    live::ROOM,
+    metrics::Meters,
+    pace::{Pace, SMALLEST_CHUNK},
+    prefix::PrefixCache,
+    scheduler::Scheduler,
     shared::Shared,
 };
 use crate::TextError;

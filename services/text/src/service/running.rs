@@ -177,7 +177,8 @@ impl Running {
         }
         let (served, deadline) = (self.choices.served(), self.deadline);
         let tokens = spell(logprobs, served.tokenizer(), deadline, &self.workers).await?;
-        let mut completion = convert::completion(finished, self.called[number], call.truncated_tokens, tokens, served.model());
+        let mut completion =
+            convert::completion(finished, self.called[number], call.truncated_tokens, tokens, served.model());
         completion.choice = convert::count(number);
         if self.streamed && number > 0 {
             completion.usage = completion.usage.map(convert::choices::usage_of_answer);
@@ -193,7 +194,10 @@ impl Running {
                 Ok((number, Event::Delta { text, calls, completion_tokens })) => {
                     let delta = (!text.is_empty()).then(|| convert::delta(number, text, completion_tokens));
                     let calls = calls.into_iter().map(|call| Told::Call(convert::tool_call(call)));
-                    return Some((delta.map(Told::Delta).into_iter().chain(calls).map(Ok).collect(), Some(running)));
+                    return Some((
+                        delta.map(Told::Delta).into_iter().chain(calls).map(Ok).collect(),
+                        Some(running),
+                    ));
                 }
                 Ok((number, Event::Finished(finished))) => {
                     running.completion(number, finished).await.map(Told::Completion)

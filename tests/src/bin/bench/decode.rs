@@ -161,7 +161,7 @@ async fn repetition(client: &mut TextServiceClient<Channel>, lookahead: u32) -> 
         logit_bias: HashMap::from(END_TOKENS.map(|token| (token, -100.0))),
         ..Default::default()
     };
-    let request = GenerateRequest { model: String::new(), prompt, generation: Some(generation) };
+    let request = GenerateRequest { prompt, generation: Some(generation), ..Default::default() };
     let completion = client.generate(request).await?.into_inner().completion.context("no completion")?;
     let time = completion.timings.and_then(|timings| timings.decode).context("no timings")?;
     Ok(Duration::try_from(time)?.as_secs_f64() * 1e3)

@@ -30,6 +30,8 @@ const LONG_PROMPT: usize = 4000;
 const CONTEXT: usize = 8192;
 /// First tokens that are waited for in a turn.
 const FIRST_TOKENS: usize = 5;
+/// Tokens that are kept until they are looked at; all that the streams can write.
+const MAX_TOKENS: usize = STREAMS * CONTEXT;
 /// How long streams are watched when nothing else runs.
 const IDLE: Duration = Duration::from_secs(8);
 
@@ -103,13 +105,13 @@ async fn first_token(client: &TextServiceClient<Channel>, prompt: String) -> any
 /// Calls that decode until they are dropped.
 struct Streams {
     /// Which of them has how many tokens since when.
-    tokens: mpsc::UnboundedReceiver<(usize, u32, Instant)>,
+    tokens: mpsc::Receiver<(usize, u32, Instant)>,
     _calls: JoinSet<anyhow::Result<()>>,
 }
 
 impl Streams {
     async fn start(client: &TextServiceClient<Channel>) -> anyhow::Result<Self> {
-        let (told, mut tokens) = mpsc::unbounded_channel();
+        let (told, mut tokens) = mpsc::channel(MAX_TOKENS);
         let mut calls = JoinSet::new();
         for n in 0..STREAMS {
             let (mut client, told) = (client.clone(), told.clone());
@@ -118,7 +120,7 @@ impl Streams {
                 let mut stream = client.stream_generate(request).await?.into_inner();
                 while let Some(event) = stream.message().await? {
                     if let Some(Event::Delta(delta)) = event.event {
-                        told.send((n, delta.completion_tokens, Instant::now()))?;
+                        told.try_send((n, delta.completion_tokens, Instant::now()))?;
                     }
                 }
                 Ok(())
