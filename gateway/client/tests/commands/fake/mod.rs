@@ -1,5 +1,6 @@
 //! A gateway that answers from a script: what a text says decides what happens to it.
 
+mod answers;
 mod images;
 mod models;
 mod port;
@@ -18,14 +19,13 @@ use std::{
 };
 
 use atelier_client::proto::{
-    common::v1::{FinishReason, ModelRef, Timings, Usage},
+    common::v1::{FinishReason, ModelRef},
     gateway::v1::{
-        self as wire, Action, Completion, Finding, Provenance, Stage, Verdict, check_request,
-        gateway_service_server, stream_chat_response, stream_generate_response,
-        stream_moderate_text_response,
+        self as wire, Action, Stage, check_request, gateway_service_server, stream_chat_response,
+        stream_generate_response, stream_moderate_text_response,
     },
     moderation::v1::{Category, Detector, ItemError, Modality},
-    text::v1::{Delta, Embedding, Message, Role, Token},
+    text::v1::{Embedding, Message, Role, Token},
 };
 use futures::{Stream, StreamExt, stream};
 use tokio::{net::TcpListener, runtime::Runtime};
@@ -33,6 +33,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Code, Request, Response, Status, Streaming, metadata::MetadataMap, transport::Server};
 use tonic_types::{ErrorDetails, StatusExt};
 
+use answers::{choices, completion, deltas, verdict};
 use port::Either;
 use tools::calls;
 
@@ -121,36 +122,6 @@ fn model() -> Option<ModelRef> {
     Some(ModelRef { id: "fake".into(), revision: "0123456789ab".into() })
 }
 
-fn verdict(action: Action, stage: Stage) -> Verdict {
-    let finding = Finding { category: "hate".into(), score: 0.97, threshold: 0.8, action: action.into() };
-    let findings = if action == Action::Allow { vec![] } else { vec![finding] };
-    Verdict { action: action.into(), stage: stage.into(), findings, ..Verdict::default() }
-}
-
-fn completion(finish: FinishReason, written: u32) -> Completion {
-    let output = if finish == FinishReason::ContentFilter { Action::Block } else { Action::Allow };
-    Completion {
-        model: model(),
-        finish_reason: finish.into(),
-        seed: 7,
-        usage: Some(Usage {
-            prompt_tokens: 3,
-            completion_tokens: written,
-            total_tokens: 3 + written,
-            ..Usage::default()
-        }),
-        timings: Some(Timings::default()),
-        input_verdict: Some(verdict(Action::Allow, Stage::Input)),
-        output_verdict: Some(verdict(output, Stage::Output)),
-        provenance: Some(Provenance {
-            request_id: "0192-fake".into(),
-            policy: "default".into(),
-            ..Provenance::default()
-        }),
-        ..Completion::default()
-    }
-}
-
 /// The words of the answer to a prompt, and how it ends.
 fn answer(prompt: &str, top_p: Option<f32>) -> Result<(Vec<String>, FinishReason), Status> {
     if top_p.is_some_and(|p| p > 1.0) {
@@ -213,10 +184,6 @@ impl Service {
     }
 }
 
-fn deltas(words: Vec<String>) -> impl Iterator<Item = Delta> {
-    words.into_iter().zip(1..).map(|(text, completion_tokens)| Delta { text, completion_tokens, choice: 0 })
-}
-
 #[tonic::async_trait]
 impl gateway_service_server::GatewayService for Service {
     type StreamChatStream = Answers<wire::StreamChatResponse>;
@@ -240,13 +207,13 @@ impl gateway_service_server::GatewayService for Service {
         let tool_calls = calls(request.tools, request.tool_choice);
         let role = Role::Assistant.into();
         let message = Message { role, content: words.concat(), tool_calls, ..Message::default() };
-        let choices = (0..n).filter(|_| n > 1).map(|choice| wire::Choice {
-            text: format!("{} {choice}", words.concat()),
-            completion: Some(Completion { choice, ..completion(finish, written) }),
-            ..wire::Choice::default()
-        });
-        let (choices, completion) = (choices.collect(), Some(completion(finish, written)));
-        Ok(Response::new(wire::ChatResponse { message: Some(message), completion, choices }))
+        let completion = completion(finish, written);
+        let choices = choices(n, &words.concat(), &completion);
+        Ok(Response::new(wire::ChatResponse {
+            message: Some(message),
+            completion: Some(completion),
+            choices,
+        }))
     }
 
     async fn stream_chat(
