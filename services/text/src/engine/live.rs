@@ -149,7 +149,12 @@ impl Live {
     }
 
     pub(super) fn is_prefilling(&self) -> bool {
-        self.position < self.admitted.call.prompt.len()
+        self.prompt_left() > 0
+    }
+
+    /// Each of its slots takes in a token of a beam.
+    fn is_searching(&self) -> bool {
+        self.progress.beams.is_some() && !self.is_prefilling()
     }
 
     /// The caller has read enough for a step's events to fit.
@@ -197,10 +202,9 @@ impl Live {
 
     /// Its rows of the step; it has this slot and its branches.
     pub(super) fn rows(&self, slot: usize) -> impl Iterator<Item = Row<'_>> {
-        let is_search = self.progress.beams.is_some() && !self.is_prefilling();
-        let size = if is_search { 1 } else { self.input.len().max(1) };
+        let (size, logits) =
+            if self.is_searching() { (1, 1) } else { (self.input.len().max(1), self.logits()) };
         let slots = iter::once(slot).chain(self.branches.iter().copied());
-        let logits = if is_search { 1 } else { self.logits() };
         let row = move |(tokens, slot)| Row { slot, tokens, position: self.position, logits };
         self.input.chunks(size).zip(slots).map(row)
     }
@@ -210,7 +214,7 @@ impl Live {
     pub(super) fn logits(&self) -> usize {
         let call = &self.admitted.call;
         let end = self.position + self.input.len();
-        if self.progress.beams.is_some() && !self.is_prefilling() {
+        if self.is_searching() {
             self.input.len()
         } else if call.scored.is_empty() {
             (end + 1).saturating_sub(call.prompt.len() + self.progress.answer.len())
@@ -221,8 +225,7 @@ impl Live {
 
     /// The slot has taken in its input.
     pub(super) fn advance(&mut self) {
-        let is_search = self.progress.beams.is_some() && !self.is_prefilling();
-        self.position += if is_search { 1 } else { self.input.len() };
+        self.position += if self.is_searching() { 1 } else { self.input.len() };
     }
 
     /// Takes what the model said: writes tokens or scores those that stand there.
@@ -241,20 +244,17 @@ impl Live {
         }
         let guesses = rows.len() - 1;
         let first = self.input.len() - guesses;
-        for (right, row) in rows.enumerate() {
-            match self.write(logits.row_mut(row), scratch, meters) {
-                Outcome::Continues if right < guesses => {}
-                outcome => {
-                    self.checked(right, guesses, meters);
-                    return outcome;
-                }
-            }
-            if self.progress.answer.last() != self.input.get(first + right) {
-                self.checked(right, guesses, meters);
+        let (mut right, mut outcome) = (0, Outcome::Continues);
+        for row in rows {
+            outcome = self.write(logits.row_mut(row), scratch, meters);
+            let is_guessed = self.progress.answer.last() == self.input.get(first + right);
+            if !is_guessed || !matches!(outcome, Outcome::Continues) {
                 break;
             }
+            right += 1;
         }
-        Outcome::Continues
+        self.checked(right, guesses, meters);
+        outcome
     }
 
     /// So many guesses were right. The rows of the others don't count. As many again are made next time, or twice as many

@@ -47,12 +47,7 @@ pub use self::call::{
 };
 pub use self::prefix::PrefixCacheConfig;
 use self::{
-    call::Admitted,
-    live::ROOM,
-    metrics::Meters,
-    pace::{Pace, SMALLEST_CHUNK},
-    prefix::PrefixCache,
-    scheduler::Scheduler,
+    call::Admitted, live::ROOM, metrics::Meters, pace::Pace, prefix::PrefixCache, scheduler::Scheduler,
     shared::Shared,
 };
 use crate::TextError;
@@ -127,8 +122,7 @@ impl Engine {
             return Err(TextError::Configuration(format!("{model:?} needs at least one slot for calls")));
         }
         // Where pieces are not to be chosen freely, the rows of another piece are not those that a call would compute.
-        let chunk = config.prefill_chunk.max(SMALLEST_CHUNK);
-        let unit = if decoder.takes_any_piece() { SHARED_UNIT } else { chunk };
+        let unit = if decoder.takes_any_piece() { SHARED_UNIT } else { pace.chunk() };
         let cache = PrefixCache::new(&config.prefix_cache, calls, unit);
         let shared = Arc::new(Shared::new(config.max_queue, calls, Meters::new(model)));
         let scheduler = Scheduler::new(decoder, pace, cache, model.into());

@@ -11,7 +11,7 @@ const LEAST: usize = 8;
 const SHORT_CHUNKS: usize = 2;
 
 /// Three tokens can be left with neither a piece nor a rest of one.
-pub(super) const SMALLEST_CHUNK: usize = 3;
+const SMALLEST_CHUNK: usize = 3;
 
 /// Measures what steps cost, and cuts prompts by it.
 #[derive(Clone, Debug)]
@@ -33,6 +33,11 @@ impl Pace {
         let chunk = chunk.max(SMALLEST_CHUNK);
         // Nothing is measured yet: the first pieces are small.
         Self { chunk, per_step: per_step.max(chunk), share, decode: 0.0, per_token: 1.0 }
+    }
+
+    /// Most prompt tokens of one call in a step.
+    pub(super) fn chunk(&self) -> usize {
+        self.chunk
     }
 
     /// Most prompt tokens of a step.

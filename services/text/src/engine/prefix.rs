@@ -143,11 +143,6 @@ impl PrefixCache {
         self.touch(slot);
     }
 
-    /// A slot is used for rows that are no prompt's. Gives the copy to make first.
-    pub(super) fn lend(&mut self, slot: usize) -> Option<RowCopy> {
-        if self.is_off() { None } else { self.rescue(slot) }
-    }
-
     /// A slot's rows are not to be trusted.
     pub(super) fn forget(&mut self, slot: usize) {
         self.slots[slot] = None;
@@ -190,7 +185,7 @@ impl PrefixCache {
     }
 
     /// What a slot holds is about to be overwritten: finds it a place among those that only keep, if it is worth one.
-    fn rescue(&mut self, slot: usize) -> Option<RowCopy> {
+    pub(super) fn rescue(&mut self, slot: usize) -> Option<RowCopy> {
         let leaving = self.slots[slot].take()?;
         if leaving.rows == 0 || self.slots.iter().flatten().any(|held| self.covers(held, &leaving)) {
             return None;

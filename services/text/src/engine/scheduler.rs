@@ -161,7 +161,7 @@ impl Scheduler {
         let mut live = Live::new(call, cached, self.decoder.context_length(), seat, now);
         for &branch in branches {
             self.branch_of[branch] = Some(free);
-            self.copies.extend(self.cache.lend(branch));
+            self.copies.extend(self.cache.rescue(branch));
         }
         live.branches = branches.to_vec();
         live.is_short = self.pace.is_short(live.prompt_left());
