@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    error::Error,
     path::Path,
     process::Command,
     time::{Duration, Instant},
@@ -9,6 +10,7 @@ use std::{
 
 use anyhow::Context as _;
 use atelier_inference::{ModelStore, Runtime, SessionConfig, home, raw::RawLoop};
+use atelier_proto::common::v1::Timings;
 use atelier_proto::text::v1::{
     GenerateRequest, GenerationConfig, StreamGenerateRequest, TokenizeRequest,
     stream_generate_response::Event, text_service_client::TextServiceClient,
@@ -113,16 +115,9 @@ async fn service(client: &TextServiceClient<Channel>, streams: usize) -> anyhow:
     let call = || {
         let mut client = client.clone();
         async move {
-            let generation = GenerationConfig {
-                max_tokens: Some(TOKENS as u32),
-                temperature: Some(0.0),
-                repetition_penalty: Some(1.0),
-                logit_bias: HashMap::from(END_TOKENS.map(|token| (token, -100.0))),
-                ..Default::default()
-            };
             let request = StreamGenerateRequest {
                 prompt: PROMPT.to_owned(),
-                generation: Some(generation),
+                generation: Some(greedy()),
                 ..Default::default()
             };
             let mut stream = client.stream_generate(request).await?.into_inner();
@@ -153,18 +148,37 @@ async fn service(client: &TextServiceClient<Channel>, streams: usize) -> anyhow:
 /// Milliseconds that a call decodes which says over and over what its prompt does.
 async fn repetition(client: &mut TextServiceClient<Channel>, lookahead: u32) -> anyhow::Result<f64> {
     let prompt = "red, green, blue, white, black, brown, ".repeat(6);
-    let generation = GenerationConfig {
+    let generation = GenerationConfig { lookahead_tokens: Some(lookahead), ..greedy() };
+    milliseconds(timings(client, prompt, generation).await?.decode)
+}
+
+/// The likeliest tokens, none of which ends the answer.
+fn greedy() -> GenerationConfig {
+    GenerationConfig {
         max_tokens: Some(TOKENS as u32),
         temperature: Some(0.0),
         repetition_penalty: Some(1.0),
-        lookahead_tokens: Some(lookahead),
         logit_bias: HashMap::from(END_TOKENS.map(|token| (token, -100.0))),
         ..Default::default()
-    };
+    }
+}
+
+/// Where the time of a call goes.
+async fn timings(
+    client: &mut TextServiceClient<Channel>,
+    prompt: String,
+    generation: GenerationConfig,
+) -> anyhow::Result<Timings> {
     let request = GenerateRequest { prompt, generation: Some(generation), ..Default::default() };
     let completion = client.generate(request).await?.into_inner().completion.context("no completion")?;
-    let time = completion.timings.and_then(|timings| timings.decode).context("no timings")?;
-    Ok(Duration::try_from(time)?.as_secs_f64() * 1e3)
+    completion.timings.context("no timings")
+}
+
+fn milliseconds<T>(time: Option<T>) -> anyhow::Result<f64>
+where
+    Duration: TryFrom<T, Error: Error + Send + Sync + 'static>,
+{
+    Ok(Duration::try_from(time.context("no timings")?)?.as_secs_f64() * 1e3)
 }
 
 /// Tokens per second of a stream in onnxruntime-genai, with as many threads and the same weights in the hub's layout.
@@ -188,8 +202,5 @@ async fn prefill(
     // Each word is a token, the number at the start a few more.
     let prompt = format!("{beginning} {} {word}", vec!["sea"; PREFIX].join(" "));
     let generation = GenerationConfig { max_tokens: Some(1), ..Default::default() };
-    let request = GenerateRequest { prompt, generation: Some(generation), ..Default::default() };
-    let completion = client.generate(request).await?.into_inner().completion.context("no completion")?;
-    let time = completion.timings.and_then(|timings| timings.prefill).context("no timings")?;
-    Ok(Duration::try_from(time)?.as_secs_f64() * 1e3)
+    milliseconds(timings(client, prompt, generation).await?.prefill)
 }
