@@ -27,12 +27,22 @@ pub(crate) fn build_binaries(release: bool) -> Command {
     build
 }
 
-/// The command that builds what the tests run, the services' binaries among it. After the tests there is nothing left to
-/// build, where [`build_binaries`] would build crates anew that have other features in tests.
+/// The command that builds what the tests run, the services' binaries among it, with clippy in place of rustc for our own
+/// crates: a check apart from the build would read every dependency a second time. After the tests there is nothing left
+/// to build, where [`build_binaries`] would build crates anew that have other features in tests.
 pub(crate) fn build_tests() -> Command {
-    let mut build = cargo();
-    build.args(["test", "--locked", "--quiet", "--workspace", "--no-run"]);
+    let mut build = run_tests();
+    build.args(["--no-run", "--lib", "--bins", "--tests", "--examples"]);
     build
+}
+
+/// `cargo test` of all our crates, as [`build_tests`] builds them.
+pub(crate) fn run_tests() -> Command {
+    let mut test = cargo();
+    test.args(["test", "--locked", "--quiet", "--workspace"]);
+    // What `cargo clippy -- -D warnings` sets for `cargo check`.
+    test.env("RUSTC_WORKSPACE_WRAPPER", "clippy-driver").env("CLIPPY_ARGS", "-Dwarnings");
+    test
 }
 
 /// The folder that cargo builds binaries into.

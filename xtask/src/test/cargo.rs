@@ -5,7 +5,7 @@ use std::process::Stdio;
 use anyhow::{Context as _, Result, bail};
 
 use super::{Context, Outcome, summary::Counts};
-use crate::command::{capture, cargo};
+use crate::command::{build_tests, capture, cargo, run_tests};
 
 /// rustfmt agrees with every file.
 pub(super) fn formatting(_: &Context) -> Result<Outcome> {
@@ -13,29 +13,19 @@ pub(super) fn formatting(_: &Context) -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Clippy has nothing to say about any target.
+/// Clippy has nothing to say about any target: it is the compiler of what the tests run.
 pub(super) fn clippy(_: &Context) -> Result<Outcome> {
-    capture(cargo().args([
-        "clippy",
-        "--locked",
-        "--quiet",
-        "--workspace",
-        "--all-targets",
-        "--",
-        "-D",
-        "warnings",
-    ]))?;
+    capture(&mut build_tests())?;
     Ok(Outcome::Passed)
 }
 
 /// All tests of all crates. Cargo's own runner: it runs a crate's tests in one process, where a model is loaded once for
-/// all of them. Examples are clippy's to check: linking each costs as much as a test.
+/// all of them.
 pub(super) fn tests(_: &Context) -> Result<Outcome> {
     let (mut counts, mut log) = (Counts::default(), String::new());
     for targets in [&["--lib", "--bins", "--tests"][..], &["--doc"]] {
-        let mut command = cargo();
-        command.args(["test", "--locked", "--quiet", "--workspace", "--no-fail-fast"]).args(targets);
-        let output = command.stdin(Stdio::null()).output().context("could not start cargo test")?;
+        let output = run_tests().arg("--no-fail-fast").args(targets).stdin(Stdio::null()).output();
+        let output = output.context("could not start cargo test")?;
         let stdout = String::from_utf8_lossy(&output.stdout);
         let ran = Counts::sum(&stdout);
         log += &format!("{stdout}{}", String::from_utf8_lossy(&output.stderr));
