@@ -14,7 +14,7 @@ pub(super) fn formatting(_: &Context) -> Result<Outcome> {
 }
 
 /// Clippy has nothing to say about any target: it is the compiler of what the tests run.
-pub(super) fn clippy(_: &Context) -> Result<Outcome> {
+pub(super) fn build_and_clippy(_: &Context) -> Result<Outcome> {
     capture(&mut build_tests())?;
     Ok(Outcome::Passed)
 }

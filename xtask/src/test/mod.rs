@@ -73,7 +73,7 @@ const STEPS: &[Step] = &[
     Step { group: Group::Proto, name: "API compatibility", run: |context| with_buf(context, Buf::breaking) },
     Step { group: Group::Rust, name: "models", run: models },
     Step { group: Group::Rust, name: "model tools", run: model_tools },
-    Step { group: Group::Lint, name: "clippy", run: cargo::clippy },
+    Step { group: Group::Lint, name: "build and clippy", run: cargo::build_and_clippy },
     Step { group: Group::Rust, name: "tests", run: cargo::tests },
     Step { group: Group::Deploy, name: "chart", run: deploy::chart },
     Step { group: Group::Deploy, name: "chart configuration", run: deploy::chart_configuration },
