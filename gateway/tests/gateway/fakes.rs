@@ -279,7 +279,7 @@ impl TextService for FakeText {
             },
             model("writer", common::ModelTask::TextGeneration),
         ];
-        Ok(Response::new(text::ListModelsResponse { models }))
+        Ok(Response::new(text::ListModelsResponse { models, ..Default::default() }))
     }
 
     async fn get_model(

@@ -135,13 +135,18 @@ pub struct GenerationConfig {
     /// Most tokens of prompt and answer together. The KV cache grows with it: the default model takes 46 KB a token
     /// and slot, once the token is there.
     pub context_length: usize,
+    /// Most tokens that the KV cache holds at a time, of all calls and of prompts that are kept; at least `context_length`.
+    /// None: as many as fit into the slots. With it there can be more slots than there is memory for long calls: a call waits
+    /// until its prompt has room, and where answers outgrow the cache, the least urgent call, or the last that came, computes
+    /// its rows again later.
+    pub cache_tokens: Option<usize>,
     /// Queue and steps.
     pub engine: EngineConfig,
 }
 
 impl Default for GenerationConfig {
     fn default() -> Self {
-        Self { slots: 16, context_length: 2048, engine: EngineConfig::default() }
+        Self { slots: 16, context_length: 2048, cache_tokens: None, engine: EngineConfig::default() }
     }
 }
 

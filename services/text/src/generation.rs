@@ -10,7 +10,7 @@ use atelier_rpc::Workers;
 
 use crate::{
     TextError,
-    config::ModelConfig,
+    config::{GenerationConfig, ModelConfig},
     detokenize::Detokenizer,
     engine::{BeamSearch, CallWriter, Engine, Events, GenerationCall, Transcript},
     files::{GenerationFile, SamplingDefaults, TokenizerFile},
@@ -147,7 +147,7 @@ pub(crate) struct GenerationModel {
     end_tokens: Vec<u32>,
     /// Tokens that a repeat does not reach over, ascending.
     breakers: Arc<[u32]>,
-    /// Bytes of its KV cache when every slot is full.
+    /// Bytes of its KV cache when it is full.
     pub cache_bytes: usize,
     /// None for a model without end tokens, which could not end a sentence.
     grammars: Option<Arc<Grammars>>,
@@ -170,14 +170,20 @@ impl GenerationModel {
         let named = tokenizer_file.named_tokens(&file, &tokenizer);
         let end_tokens = file.end_tokens(&named, &tokenizer);
         let template = tokenizer_file.template(folder, named)?.map(Arc::new);
+        let GenerationConfig { slots, context_length, cache_tokens, ref engine } = config.generation;
+        if let Some(tokens) = cache_tokens.filter(|&tokens| tokens < context_length) {
+            let problem = format!("cache_tokens is {tokens}, less than context_length, {context_length}");
+            return Err(TextError::Configuration(format!("models.{}.generation.{problem}", config.id)));
+        }
         let decoder_config = DecoderConfig {
-            slots: config.generation.slots.saturating_add(config.generation.engine.prefix_cache.slots),
-            context_length: config.generation.context_length,
+            slots: slots.saturating_add(engine.prefix_cache.slots),
+            context_length,
+            tokens: cache_tokens,
         };
         let mut decoder = load_decoder(runtime, folder, &decoder_config, &config.session)?;
         warm_up(&mut *decoder)?;
         let cache_bytes = decoder.cache_bytes();
-        let engine = Engine::start(config.id.as_str(), &config.generation.engine, decoder)?;
+        let engine = Engine::start(config.id.as_str(), engine, decoder)?;
         Ok(Self {
             model: ModelRef { id: config.id.clone(), revision: folder.model().revision.clone() },
             license: folder.license().to_owned(),

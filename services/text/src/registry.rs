@@ -1,10 +1,10 @@
 //! The models of a service, by name: which are loaded, and how they come and go.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     ops::Deref,
     sync::{
-        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicU64, Ordering},
     },
     time::Instant,
@@ -65,6 +65,8 @@ impl Deref for Served {
 pub(crate) struct Registry {
     catalogue: Catalogue,
     models: RwLock<Models>,
+    /// Loads that run or wait, of each model.
+    loading: Mutex<BTreeMap<ModelId, usize>>,
     default_generation: Option<ModelId>,
     default_embedding: Option<ModelId>,
     default_reranking: Option<ModelId>,
@@ -84,6 +86,7 @@ impl Registry {
         let mut registry = Self {
             catalogue: Catalogue::new(config)?,
             models: RwLock::default(),
+            loading: Mutex::default(),
             default_generation: None,
             default_embedding: None,
             default_reranking: None,
@@ -106,6 +109,15 @@ impl Registry {
     /// What `describe` says of each loaded model, by id.
     pub(crate) fn list<T>(&self, describe: impl Fn(&LoadedModel) -> T) -> Vec<T> {
         self.read().values().map(|served| describe(served)).collect()
+    }
+
+    /// The models that are being loaded or will be, by id.
+    pub(crate) fn loading(&self) -> Vec<String> {
+        self.loads_by_model().keys().map(ModelId::to_string).collect()
+    }
+
+    fn loads_by_model(&self) -> MutexGuard<'_, BTreeMap<ModelId, usize>> {
+        self.loading.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A loaded model by name.
@@ -180,8 +192,8 @@ impl Registry {
         deadline: Option<Instant>,
     ) -> Result<Arc<Served>, TextError> {
         let config = self.catalogue.find(id)?;
-        let registry = Arc::clone(self);
-        self.loads.run(deadline, move || registry.load_now(&config, &revision)).await
+        let loading = Loading::of(self, &config.id);
+        self.loads.run(deadline, move || loading.registry.load_now(&config, &revision)).await
     }
 
     /// Takes a model out of service, and waits until the calls that use it have ended and its memory is free.
@@ -307,6 +319,30 @@ impl Registry {
 
     fn write(&self) -> RwLockWriteGuard<'_, Models> {
         self.models.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A load, which is listed until this is dropped: at its end, or when nobody waits for its turn any more.
+struct Loading {
+    registry: Arc<Registry>,
+    id: ModelId,
+}
+
+impl Loading {
+    fn of(registry: &Arc<Registry>, id: &ModelId) -> Self {
+        *registry.loads_by_model().entry(id.clone()).or_default() += 1;
+        Self { registry: Arc::clone(registry), id: id.clone() }
+    }
+}
+
+impl Drop for Loading {
+    fn drop(&mut self) {
+        if let Entry::Occupied(mut loads) = self.registry.loads_by_model().entry(self.id.clone()) {
+            *loads.get_mut() -= 1;
+            if *loads.get() == 0 {
+                loads.remove();
+            }
+        }
     }
 }
 

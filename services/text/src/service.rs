@@ -308,7 +308,10 @@ impl TextService for Text {
 
     async fn list_models(&self, _: Request<proto::ListModelsRequest>) -> Reply<proto::ListModelsResponse> {
         let registry = self.registry().map_err(status)?;
-        Ok(Response::new(proto::ListModelsResponse { models: registry.list(convert::model) }))
+        Ok(Response::new(proto::ListModelsResponse {
+            models: registry.list(convert::model),
+            loading: registry.loading(),
+        }))
     }
 
     async fn get_model(&self, request: Request<proto::GetModelRequest>) -> Reply<proto::GetModelResponse> {

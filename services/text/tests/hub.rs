@@ -111,7 +111,7 @@ fn runtime() -> Runtime {
 fn load(runtime: &Runtime, model: &str) -> Box<dyn Decoder> {
     let folder = ModelFolder::open(&hub().join(model)).expect("the folder is whole");
     // Four for calls, four that only keep prompts.
-    let config = DecoderConfig { slots: 8, context_length: 128 };
+    let config = DecoderConfig { slots: 8, context_length: 128, tokens: None };
     load_decoder(runtime, &folder, &config, &SessionConfig::default())
         .unwrap_or_else(|error| panic!("{error}"))
 }
@@ -222,7 +222,7 @@ async fn searches_find_what_the_reference_finds_side_by_side() {
     let golden = fs::read_to_string(hub().join("beams.json")).expect("it is there");
     let cases: Vec<Found> = serde_json::from_str(&golden).expect("it parses");
     let folder = ModelFolder::open(&hub().join("llama")).expect("the folder is whole");
-    let config = DecoderConfig { slots: 12, context_length: 128 };
+    let config = DecoderConfig { slots: 12, context_length: 128, tokens: None };
     let decoder = load_decoder(&runtime(), &folder, &config, &SessionConfig::default()).expect("it loads");
     let engine = Engine::start("llama", &EngineConfig::default(), decoder).expect("a thread starts");
     assert_eq!(engine.slots(), 8);

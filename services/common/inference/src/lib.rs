@@ -29,7 +29,7 @@ pub use control::RunControl;
 pub use decoder::{Decoder, DecoderConfig, Logits, OnnxDecoder, Row, load_decoder};
 pub use error::InferenceError;
 pub use home::home;
-pub use queue::{FairQueue, Next, PATIENCE, Priority};
+pub use queue::{FairQueue, LAST_PATIENCE, Next, PATIENCE, Priority};
 pub use runtime::{Runtime, RuntimeConfig};
 pub use session::{ExecutionProvider, Model, Port, SessionConfig};
 pub use store::{FileEntry, Manifest, ModelFolder, ModelStore};

@@ -29,8 +29,13 @@ impl Priority {
 /// waits for ever. Counted in items, so that a slow queue is no different from a fast one.
 pub const PATIENCE: u64 = 16;
 
+/// An item that has seen so many go before it is next, and where it may not go yet nobody goes: what it needs, which smaller
+/// items would take up again and again, gathers for it.
+pub const LAST_PATIENCE: u64 = 4 * PATIENCE;
+
 /// Waiting items. Tenants take turns; of one tenant's items the most urgent goes first, and among equals the one that
-/// came first. While any tenant has an item that is not of low priority, no low one goes. See also [`PATIENCE`].
+/// came first. While any tenant has an item that is not of low priority, no low one goes. See also [`PATIENCE`]
+/// and [`LAST_PATIENCE`].
 #[derive(Debug)]
 pub struct FairQueue<T> {
     tenants: HashMap<TenantId, VecDeque<Waiter<T>>>,
@@ -159,16 +164,23 @@ impl<T> FairQueue<T> {
     fn candidate(&self, may_go: impl Fn(&T, Priority) -> bool) -> Option<(usize, usize, Priority)> {
         let firsts = self.turns.iter().enumerate().filter_map(|(turn, tenant)| {
             let line = self.tenants.get(tenant)?.iter().enumerate();
-            let risen = line.map(|(at, waiter)| (at, waiter.risen(self.gone), &waiter.item));
             // The first among equals.
-            let (at, priority, item) = risen.rev().max_by_key(|&(_, priority, _)| priority)?;
-            Some((turn, at, priority, item))
+            let (at, waiter) = line.rev().max_by_key(|(_, waiter)| waiter.risen(self.gone))?;
+            Some((turn, at, waiter))
         });
-        // Those that are not low in the order of turns, then those that are.
-        firsts
-            .filter(|&(_, _, priority, item)| may_go(item, priority))
-            .min_by_key(|&(turn, _, priority, _)| (priority == Priority::Low, turn))
-            .map(|(turn, at, priority, _)| (turn, at, priority))
+        let firsts: Vec<_> = firsts.collect();
+        let waited = |&&(_, _, waiter): &&(usize, usize, &Waiter<T>)| waiter.waited(self.gone);
+        let longest = firsts.iter().max_by_key(waited).filter(|first| waited(first) >= LAST_PATIENCE);
+        let may_go = |(_, _, waiter): &&(usize, usize, &Waiter<T>)| may_go(&waiter.item, waiter.risen(self.gone));
+        let next = match longest {
+            Some(longest) => Some(longest).filter(may_go),
+            // Those that are not low in the order of turns, then those that are.
+            None => firsts
+                .iter()
+                .filter(may_go)
+                .min_by_key(|(turn, _, waiter)| (waiter.risen(self.gone) == Priority::Low, *turn)),
+        };
+        next.map(|&(turn, at, waiter)| (turn, at, waiter.risen(self.gone)))
     }
 
     /// Takes out the items that `leaves` picks.
@@ -252,6 +264,21 @@ mod tests {
             }
             assert!((PATIENCE..=2 * PATIENCE + 1).contains(&others), "{others} before it");
         }
+    }
+
+    #[test]
+    fn who_has_waited_for_very_long_holds_up_all_others_until_it_may_go() {
+        let mut queue = FairQueue::new(4);
+        queue.push(tenant(0), Normal, 0).expect("there is room");
+        queue.push(tenant(1), Normal, 1).expect("there is room");
+        let mut others = 0;
+        // As if there never were room for it beside the others.
+        while queue.pop_where(|&item, _| item > 0).is_some() {
+            others += 1;
+            queue.push(tenant(1 + others % 2), High, 1).expect("there is room");
+        }
+        assert_eq!(u64::from(others), LAST_PATIENCE);
+        assert_eq!(order(queue), [0, 1]);
     }
 
     #[test]

@@ -26,7 +26,7 @@ fn one_at_a_time() -> MutexGuard<'static, ()> {
 }
 
 fn decoder(model: &str, context_length: usize) -> OnnxDecoder {
-    let config = DecoderConfig { slots: SLOTS, context_length };
+    let config = DecoderConfig { slots: SLOTS, context_length, tokens: None };
     OnnxDecoder::load(&support::runtime(), &support::model(model), &config, &SessionConfig::default())
         .unwrap()
 }
@@ -270,7 +270,7 @@ fn the_raw_loop_says_the_same() {
 #[test]
 fn more_context_than_the_model_has_is_refused() {
     let _guard = one_at_a_time();
-    let config = DecoderConfig { slots: 1, context_length: 1 << 20 };
+    let config = DecoderConfig { slots: 1, context_length: 1 << 20, tokens: None };
     let result =
         OnnxDecoder::load(&support::runtime(), &support::model(DEFAULT), &config, &SessionConfig::default());
     assert!(matches!(result, Err(InferenceError::ModelUnsupported { .. })), "{result:?}");

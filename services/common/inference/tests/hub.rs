@@ -20,7 +20,7 @@ use proptest::{prelude::*, test_runner::TestRunner};
 use serde::Deserialize;
 
 const SLOTS: usize = 5;
-const CONFIG: DecoderConfig = DecoderConfig { slots: SLOTS, context_length: 128 };
+const CONFIG: DecoderConfig = DecoderConfig { slots: SLOTS, context_length: 128, tokens: None };
 
 /// A model's part of `greedy.json`.
 #[derive(Deserialize)]
@@ -116,7 +116,7 @@ fn logits_of_every_position_are_those_of_one_token_at_a_time() {
 #[test]
 fn both_layouts_of_the_default_model_write_the_same() {
     let prompts: [Vec<u32>; 3] = [(1000..1030).collect(), vec![7, 4500, 42], (2000..2090).collect()];
-    let config = DecoderConfig { slots: 1, context_length: 128 };
+    let config = DecoderConfig { slots: 1, context_length: 128, tokens: None };
     let [slots, hub] = ["smollm2-135m-instruct", "smollm2-135m-instruct-hub"].map(|model| {
         let mut decoder = load(support::model(model).path(), &config).unwrap();
         prompts.each_ref().map(|prompt| alone(&mut *decoder, prompt, 64, 24))
@@ -312,6 +312,6 @@ fn more_context_than_the_model_has_is_refused() {
 #[test]
 fn an_encoder_is_no_decoder() {
     let folder = support::model("multilingual-e5-small");
-    let problem = problem(folder.path(), &DecoderConfig { slots: 1, context_length: 16 });
+    let problem = problem(folder.path(), &DecoderConfig { slots: 1, context_length: 16, tokens: None });
     assert!(problem.contains("logits"), "{problem}");
 }

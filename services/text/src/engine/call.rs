@@ -66,6 +66,11 @@ impl GenerationCall {
         self.prompt.len().saturating_sub(self.scored.len().max(1))
     }
 
+    /// Most tokens that it can write, in a context of so many.
+    pub(super) fn limit(&self, context_length: usize) -> usize {
+        self.max_tokens.min(context_length.saturating_sub(self.prompt.len())).max(1)
+    }
+
     /// Slots that it takes.
     pub(super) fn slots(&self) -> usize {
         self.beams.map_or(1, |beams| beams.count)
@@ -252,6 +257,13 @@ impl Admitted {
     /// Nobody listens any more.
     pub(super) fn has_left(&self) -> bool {
         self.events.is_closed()
+    }
+
+    /// Tokens whose KV rows it needs to begin, or to go on, and to write so many.
+    pub(super) fn claim(&self, ahead: usize, context_length: usize) -> usize {
+        let written = self.progress.as_ref().map_or(0, |progress| progress.written());
+        let answer = (written + ahead).min(self.call.limit(context_length));
+        self.call.slots() * (self.call.prompt.len() + answer)
     }
 
     pub(super) fn is_late(&self, now: Instant) -> bool {

@@ -79,6 +79,13 @@ pub(super) struct Progress {
     last_token: Instant,
 }
 
+impl Progress {
+    /// Tokens of the answer.
+    pub(super) fn written(&self) -> usize {
+        self.answer.len()
+    }
+}
+
 /// What a token led to.
 pub(super) enum Outcome {
     Continues,
@@ -115,7 +122,7 @@ impl Live {
             // All that is asked of the model comes anew with the rows.
             progress.logprobs.clear();
         }
-        let limit = call.max_tokens.min(context_length.saturating_sub(call.prompt.len())).max(1);
+        let limit = call.limit(context_length);
         Self {
             progress,
             position: cached,
@@ -136,6 +143,19 @@ impl Live {
     pub(super) fn park(self) -> Admitted {
         let progress = self.progress.beams.is_none().then_some(self.progress);
         Admitted { progress, ..self.admitted }
+    }
+
+    /// Tokens whose KV rows it holds once its answer has grown by so many, in all of its slots.
+    pub(super) fn claim(&self, ahead: usize) -> usize {
+        let call = &self.admitted.call;
+        // The tokens of a search are told at its end.
+        let written = self.written().max(self.position.saturating_sub(call.prompt.len()));
+        call.slots() * (call.prompt.len() + (written + ahead).min(self.limit))
+    }
+
+    /// Those that it holds after the next step at most.
+    pub(super) fn next_claim(&self) -> usize {
+        self.claim(1 + self.admitted.call.lookahead)
     }
 
     pub(super) fn position(&self) -> usize {
@@ -371,7 +391,7 @@ impl Live {
     }
 
     fn written(&self) -> usize {
-        self.progress.answer.len()
+        self.progress.written()
     }
 
     /// Sends text and calls.

@@ -9,6 +9,7 @@ pub(super) struct Meters {
     queue_depth: Gauge,
     queue_wait: Histogram,
     slots_in_use: Gauge,
+    cache_tokens: Gauge,
     preemptions: Counter,
     prompt_tokens: Counter,
     prefix_hits: Counter,
@@ -28,6 +29,7 @@ impl Meters {
             queue_depth: gauge!("atelier_text_queue_depth", "model" => model.clone()),
             queue_wait: histogram!("atelier_text_queue_wait_seconds", "model" => model.clone()),
             slots_in_use: gauge!("atelier_text_slots_in_use", "model" => model.clone()),
+            cache_tokens: gauge!("atelier_text_cache_tokens", "model" => model.clone()),
             preemptions: counter!("atelier_text_preemptions_total", "model" => model.clone()),
             prompt_tokens: counter!("atelier_text_prompt_tokens_total", "model" => model.clone()),
             prefix_hits: counter!("atelier_text_prefix_cache_hits_total", "model" => model.clone()),
@@ -53,13 +55,18 @@ impl Meters {
         self.cached_tokens.increment(cached_tokens as u64);
     }
 
-    /// A call gave up its slot to a more urgent one.
+    /// A call gave up its slot to a more urgent one, or its rows to those of others.
     pub(super) fn preempted(&self) {
         self.preemptions.increment(1);
     }
 
     pub(super) fn slots_in_use(&self, slots: usize) {
         self.slots_in_use.set(slots as f64);
+    }
+
+    /// Tokens whose rows calls hold, and prompts that are kept.
+    pub(super) fn cache_tokens(&self, tokens: usize) {
+        self.cache_tokens.set(tokens as f64);
     }
 
     pub(super) fn first_token(&self, since_arrival: Duration) {

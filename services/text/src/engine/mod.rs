@@ -13,6 +13,9 @@
 //! The one that loses its slot goes back to the front of the queue with what it has written, and later computes its rows
 //! again, from prompt and answer.
 //!
+//! Where the cache may hold less than its slots have room for, calls also wait for rows, and give way as answers grow
+//! (`scheduler::room`).
+//!
 //! A call that scores a text takes it in like a prompt and is told, step by step, how likely each token was.
 //!
 //! Back-pressure: a caller that does not read its events makes its own call sit out steps and no other. A caller that
@@ -37,7 +40,7 @@ use std::{
     time::Instant,
 };
 
-use atelier_inference::Decoder;
+use atelier_inference::{Decoder, FairQueue};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
@@ -98,6 +101,7 @@ struct Handle {
     next_id: AtomicU64,
     event_buffer: usize,
     context_length: usize,
+    cache_tokens: usize,
     slots: usize,
     ended: watch::Receiver<()>,
 }
@@ -117,6 +121,7 @@ impl Engine {
     pub fn start(model: &str, config: &EngineConfig, decoder: Box<dyn Decoder>) -> Result<Self, TextError> {
         let pace = Pace::new(config.prefill_chunk, config.max_prefill_tokens_per_step, config.prefill_share);
         let context_length = decoder.context_length();
+        let cache_tokens = decoder.cache_tokens();
         let calls = decoder.slots().saturating_sub(config.prefix_cache.slots);
         if calls == 0 {
             return Err(TextError::Configuration(format!("{model:?} needs at least one slot for calls")));
@@ -141,6 +146,7 @@ impl Engine {
             next_id: AtomicU64::new(0),
             event_buffer,
             context_length,
+            cache_tokens,
             slots: calls,
             ended,
         })))
@@ -165,6 +171,15 @@ impl Engine {
     pub fn submit(&self, call: GenerationCall) -> Result<Events, TextError> {
         if call.slots() > self.0.slots {
             let most = format!("must be at most {}, the slots of the model", self.0.slots);
+            return Err(TextError::invalid("generation.num_beams", most));
+        }
+        let tokens = call.prompt.len() + call.limit(self.0.context_length);
+        if call.slots() > 1 && call.slots() * tokens > self.0.cache_tokens {
+            let most = format!(
+                "must be at most {} for {tokens} tokens of prompt and answer: the cache holds {}",
+                self.0.cache_tokens / tokens,
+                self.0.cache_tokens
+            );
             return Err(TextError::invalid("generation.num_beams", most));
         }
         let id = self.0.next_id.fetch_add(1, Ordering::Relaxed);
@@ -231,12 +246,18 @@ fn cycle(scheduler: &mut Scheduler, shared: &Shared) -> Cycle {
     }
     state.sweep(now);
     scheduler.reap(now);
+    let go_back = |queue: &mut FairQueue<Admitted>, (parked, waited): (Admitted, u64)| {
+        shared.meters.preempted();
+        // One more has gone before it: who loses its slot again and again rises until it keeps it.
+        let (tenant, priority) = (parked.call.tenant.clone(), parked.call.priority);
+        queue.push_front(tenant, priority, waited + 1, parked);
+    };
+    while let Some(parked) = scheduler.relieve() {
+        go_back(&mut state.queue, parked);
+    }
     while let Some(next) = state.queue.pop_where(|call, priority| scheduler.has_room_for(call, priority)) {
-        if let Some((parked, waited)) = scheduler.make_room_for(&next) {
-            shared.meters.preempted();
-            // One more has gone before it: who loses its slot again and again rises until it keeps it.
-            let (tenant, priority) = (parked.call.tenant.clone(), parked.call.priority);
-            state.queue.push_front(tenant, priority, waited + 1, parked);
+        for parked in scheduler.make_room_for(&next) {
+            go_back(&mut state.queue, parked);
         }
         scheduler.admit(next, &shared.meters);
     }
@@ -249,6 +270,7 @@ fn cycle(scheduler: &mut Scheduler, shared: &Shared) -> Cycle {
 
     // Copying KV rows takes milliseconds: not under the lock that callers take.
     scheduler.arrange();
+    shared.meters.cache_tokens(scheduler.cache_tokens());
     let calls = scheduler.plan();
     if calls.is_empty() {
         return Cycle::Idle { until: queued.into_iter().chain(scheduler.next_deadline()).min() };

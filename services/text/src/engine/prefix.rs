@@ -160,7 +160,23 @@ impl PrefixCache {
         }
     }
 
-    fn rows(&self, slot: usize) -> usize {
+    /// Forgets prompts in these slots, those first that were used longest ago, until rows of so many tokens are left there.
+    pub(super) fn trim(&mut self, slots: &[usize], most: usize) {
+        let used = |&slot: &usize| self.slots[slot].as_ref().map(|prefix| (prefix.used, slot));
+        let mut kept: Vec<_> = slots.iter().filter_map(used).collect();
+        kept.sort_unstable();
+        let mut rows: usize = kept.iter().map(|&(_, slot)| self.rows(slot)).sum();
+        for (_, slot) in kept {
+            if rows <= most {
+                break;
+            }
+            rows -= self.rows(slot);
+            self.forget(slot);
+        }
+    }
+
+    /// Tokens of a prompt whose rows a slot holds.
+    pub(super) fn rows(&self, slot: usize) -> usize {
         self.slots[slot].as_ref().map_or(0, |prefix| prefix.rows)
     }
 

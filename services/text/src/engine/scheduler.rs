@@ -1,7 +1,8 @@
 //! Continuous batching: which tokens go into the next step, and what comes of it. No threads, no locks.
 
+mod room;
+
 use std::{
-    cmp::Reverse,
     iter,
     ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -9,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use atelier_inference::{Decoder, InferenceError, Logits, Next, Priority, Row, RunControl};
+use atelier_inference::{Decoder, InferenceError, Logits, Next, Row, RunControl};
 
 use super::{
     call::{Admitted, CallId, GenerationCall},
@@ -32,6 +33,10 @@ pub(super) struct Scheduler {
     copies: Vec<RowCopy>,
     plan: Vec<Planned>,
     scratch: Scratch,
+    /// Most tokens whose rows are there at a time; none: as many as the slots have room for.
+    kv_tokens: Option<usize>,
+    /// Most tokens whose rows may be there, of each of the decoder's slots.
+    held: Vec<usize>,
     /// Counts admissions and prefill turns, to order them.
     clock: u64,
     /// How long a call keeps its slot, as a moving average.
@@ -59,7 +64,10 @@ enum Part {
 
 impl Scheduler {
     pub(super) fn new(decoder: Box<dyn Decoder>, pace: Pace, cache: PrefixCache, model: Arc<str>) -> Self {
+        let room = decoder.slots() * decoder.context_length();
         Self {
+            kv_tokens: Some(decoder.cache_tokens()).filter(|&tokens| tokens < room),
+            held: vec![0; decoder.slots()],
             decoder,
             pace,
             slots: (0..cache.calls()).map(|_| None).collect(),
@@ -85,37 +93,6 @@ impl Scheduler {
     /// Free slots, the lowest first.
     fn free_slots(&self) -> impl Iterator<Item = usize> {
         (0..self.slots.len()).filter(|&slot| self.is_free(slot))
-    }
-
-    /// Slots are free, or a less urgent call would give up its own to this one. A search waits until its slots are free.
-    pub(super) fn has_room_for(&self, call: &Admitted, priority: Priority) -> bool {
-        let slots = call.call.slots();
-        self.free_slots().take(slots).count() == slots || slots == 1 && self.weakest(call, priority).is_some()
-    }
-
-    /// The slot of the call that yields to this one: the least urgent, and of those the one that got its slot last. A call
-    /// yields to more urgent ones of its tenant, one of low priority to those of all.
-    fn weakest(&self, call: &Admitted, priority: Priority) -> Option<usize> {
-        let yields = |live: &Live| {
-            live.seat.priority < priority
-                && (live.seat.priority == Priority::Low || live.admitted.call.tenant == call.call.tenant)
-        };
-        let seats = self.slots.iter().enumerate();
-        let yielding =
-            seats.filter_map(|(slot, live)| Some((slot, live.as_ref().filter(|live| yields(live))?.seat)));
-        yielding.min_by_key(|(_, seat)| (seat.priority, Reverse(seat.since))).map(|(slot, _)| slot)
-    }
-
-    /// Frees a slot if there is none: gives the call that it is taken from, and how many calls had gone before it.
-    pub(super) fn make_room_for(&mut self, next: &Next<Admitted>) -> Option<(Admitted, u64)> {
-        if self.free_slot().is_some() {
-            return None;
-        }
-        let slot = self.weakest(&next.item, next.priority)?;
-        let live = self.vacate(slot)?;
-        self.cache.leave(slot);
-        let waited = live.seat.waited;
-        Some((live.park(), waited))
     }
 
     /// Takes a call out of its slots.
@@ -196,7 +173,9 @@ impl Scheduler {
         }
         for RowCopy { from, to, tokens } in self.copies.drain(..) {
             self.decoder.copy(from, to, tokens);
+            self.held[to] = self.held[to].max(tokens);
         }
+        self.give_back();
     }
 
     /// Moves a call, or a branch of one, to a free slot.

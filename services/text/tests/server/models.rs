@@ -11,6 +11,7 @@ use atelier_text::{
     Config,
     config::{Load, ModelConfig},
 };
+use tokio::task::JoinHandle;
 use tonic::{Code, Request, Status, Streaming, transport::Channel};
 
 use crate::{
@@ -146,6 +147,37 @@ async fn a_model_is_loaded_served_and_unloaded() {
     let fault = fault_of(&wrong);
     assert_eq!((fault.reason(), fault.violations()[0].field.as_str()), (Reason::InvalidArgument, "revision"));
     load(client, "later").await.expect("it can be loaded again");
+}
+
+#[tokio::test]
+async fn a_model_is_listed_as_loading_until_it_is_ready() {
+    let slow = ModelConfig {
+        load: Load::OnDemand,
+        ..ModelConfig::new(ModelId::new("smollm2-135m-instruct").expect("the name is valid"))
+    };
+    let models = vec![served("llama"), slow, on_demand("after", "qwen2-f16")];
+    let client = &mut connect(start_with(admitted(models))).await;
+    let mut loads: Vec<JoinHandle<Result<(), Status>>> = Vec::new();
+    for (model, loading) in
+        [("smollm2-135m-instruct", &["smollm2-135m-instruct"][..]), ("after", &["after", "smollm2-135m-instruct"])]
+    {
+        let mut client_of_load = client.clone();
+        loads.push(tokio::spawn(async move { load(&mut client_of_load, model).await }));
+        loop {
+            let listed =
+                client.list_models(proto::ListModelsRequest {}).await.expect("it lists").into_inner();
+            if listed.loading == loading {
+                assert_eq!(listed.models.len(), 1, "they are not ready");
+                break;
+            }
+            assert!(loads.iter().all(|load| !load.is_finished()), "not listed: {:?}", listed.loading);
+        }
+    }
+    for load in loads {
+        load.await.expect("it does not panic").expect("it is configured");
+    }
+    let listed = client.list_models(proto::ListModelsRequest {}).await.expect("it lists").into_inner();
+    assert_eq!((listed.models.len(), listed.loading.len()), (3, 0));
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@
 
 #![expect(unsafe_code, reason = "the cache is read and written by C code through views")]
 
-use std::{ffi::c_void, ptr, ptr::NonNull};
+use std::{ffi::c_void, ops::Range, ptr, ptr::NonNull};
 
 /// Planes start at a multiple of this, in bytes: a cache line, and the widest vector registers.
 const ALIGNMENT: usize = 64;
@@ -43,9 +43,9 @@ impl KvShape {
         (self.slots * self.slot_words()).next_multiple_of(ALIGNMENT / WORD)
     }
 
-    /// Size of the whole cache.
-    pub(crate) fn bytes(&self) -> usize {
-        self.planes * self.plane_words() * WORD
+    /// What a token takes, in bytes.
+    pub(crate) fn token_bytes(&self) -> usize {
+        self.planes * self.heads * self.row_words() * WORD
     }
 
     /// Dimensions of a view of so many slots.
@@ -110,6 +110,22 @@ impl KvCache {
         }
     }
 
+    /// Gives the memory of a slot's rows back to the operating system, as far as they fill pages. What is read there is
+    /// undefined until it is written again.
+    pub(crate) fn release(&mut self, slot: usize, tokens: Range<usize>) {
+        let shape = self.shape;
+        assert!(slot < shape.slots && tokens.end <= shape.context_length, "slot {slot}, tokens {tokens:?}");
+        for plane in 0..shape.planes {
+            for head in 0..shape.heads {
+                let start = self.word(plane, slot, head);
+                // SAFETY: the rows are in range, nothing borrows them, and zeros are as good as any other words.
+                unsafe {
+                    pages::discard(start.add(tokens.start * shape.row_words()), tokens.len() * shape.row_words());
+                }
+            }
+        }
+    }
+
     fn word(&self, plane: usize, slot: usize, head: usize) -> *mut u64 {
         let shape = &self.shape;
         let word = plane * shape.plane_words() + slot * shape.slot_words() + head * shape.head_words();
@@ -117,6 +133,33 @@ impl KvCache {
         // SAFETY: plane, slot and head are below the shape's, so the word is inside the allocation.
         unsafe { self.memory.cast::<u64>().as_ptr().add(self.offset + word) }
     }
+}
+
+mod pages {
+    use super::WORD;
+
+    /// Lets go of the whole pages among these words: they read as zeros, or as before.
+    ///
+    /// # Safety
+    /// The words are one's own, and nothing borrows them.
+    #[cfg(target_os = "linux")]
+    pub(super) unsafe fn discard(start: *mut u64, words: usize) {
+        use rustix::{
+            mm::{Advice, madvise},
+            param::page_size,
+        };
+        let first = start.addr().next_multiple_of(page_size());
+        let end = (start.addr() + words * WORD) / page_size() * page_size();
+        if let Some(length) = end.checked_sub(first).filter(|&length| length > 0) {
+            // SAFETY: the pages lie within the words.
+            let advised = unsafe { madvise(start.with_addr(first).cast(), length, Advice::LinuxDontNeed) };
+            // Memory that can't be given back stays ours.
+            drop(advised);
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(super) unsafe fn discard(_: *mut u64, _: usize) {}
 }
 
 impl Drop for KvCache {
@@ -158,6 +201,45 @@ mod tests {
             // SAFETY: a row of the cache, not borrowed elsewhere.
             assert_eq!(unsafe { *row(&cache, p, s, h, t) }, [value(p, source, h, t); 4], "{p} {s} {h} {t}");
         }
+    }
+
+    #[test]
+    fn what_is_released_leaves_all_else_and_can_be_written_again() {
+        // Rows of 256 bytes: sixteen to a page.
+        let shape = KvShape { planes: 2, slots: 2, heads: 2, context_length: 100, head_size: 64, element_bytes: 4 };
+        let mut cache = KvCache::new(shape);
+        let each = || {
+            (0..2).flat_map(|p| {
+                (0..2).flat_map(move |s| (0..2).flat_map(move |h| (0..100).map(move |t| (p, s, h, t))))
+            })
+        };
+        let row = |cache: &KvCache, (p, s, h, t): (usize, usize, usize, usize)| -> *mut [f32; 64] {
+            // SAFETY: within the shape.
+            unsafe { cache.view(p, s).cast::<[f32; 64]>().add(h * 100 + t) }
+        };
+        let fill = |cache: &KvCache| {
+            for (n, place) in each().enumerate() {
+                // SAFETY: a row of the cache, not borrowed elsewhere.
+                unsafe { *row(cache, place) = [n as f32 + 1.0; 64] };
+            }
+        };
+        fill(&cache);
+        cache.release(1, 20..90);
+        let mut gone = 0;
+        for (n, place) in each().enumerate() {
+            // SAFETY: as above.
+            let value = unsafe { *row(&cache, place) };
+            match place {
+                (_, 1, _, 20..90) => gone += usize::from(value == [0.0; 64]),
+                _ => assert_eq!(value, [n as f32 + 1.0; 64], "{place:?}"),
+            }
+        }
+        // Three pages at least lie within seventy rows, for each plane and head.
+        assert!(gone >= 4 * 48 || cfg!(not(target_os = "linux")), "{gone} rows");
+        fill(&cache);
+        cache.copy(1, 0, 100);
+        // SAFETY: as above.
+        assert_eq!(unsafe { *row(&cache, (1, 0, 1, 50)) }, unsafe { *row(&cache, (1, 1, 1, 50)) });
     }
 
     #[test]

@@ -40,7 +40,12 @@ pub trait Decoder: Send {
     /// Length of one row of logits.
     fn vocabulary_size(&self) -> usize;
 
-    /// Bytes that the KV cache takes when every slot is full.
+    /// Tokens whose KV rows all slots may hold together.
+    fn cache_tokens(&self) -> usize {
+        self.slots() * self.context_length()
+    }
+
+    /// Bytes of the KV cache when it holds [`cache_tokens`](Self::cache_tokens).
     fn cache_bytes(&self) -> usize;
 
     /// Runs one step. Rows name distinct slots; single-token rows share runs as far as the layout allows, a row of
@@ -66,6 +71,10 @@ pub trait Decoder: Send {
     /// Copies the KV rows of the first `tokens` tokens of a slot (a shared prefix, compaction). Slots or a length
     /// out of range are a defect of the caller and panic.
     fn copy(&mut self, from: usize, to: usize, tokens: usize);
+
+    /// The KV rows of these tokens of a slot, and of all after them, are not needed any more: their memory may go to others.
+    /// None were written beyond. A slot or tokens out of range are a defect of the caller and panic.
+    fn release(&mut self, _slot: usize, _tokens: Range<usize>) {}
 }
 
 /// Rows of logits, each over the vocabulary. The rows may be changed in place by a sampler.

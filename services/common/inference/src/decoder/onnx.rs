@@ -27,6 +27,7 @@ pub struct OnnxDecoder {
     session: Session,
     graph: Graph,
     cache: KvCache,
+    cache_tokens: usize,
     views: Vec<View>,
     buffers: Buffers,
     /// Memory of an earlier step's logits, for the next one: new memory would be a page fault for every 4 KiB.
@@ -77,7 +78,15 @@ impl OnnxDecoder {
         let graph = Graph::read(&Port::all(session.inputs()), &Port::all(session.outputs()))
             .map_err(|problem| InferenceError::unsupported(folder.id(), problem))?;
         let cache = KvCache::new(graph.kv_shape(config.slots, config.context_length));
-        Ok(Self { session, graph, cache, views: Vec::new(), buffers: Buffers::default(), spare: Vec::new() })
+        Ok(Self {
+            session,
+            graph,
+            cache,
+            cache_tokens: config.most_tokens(),
+            views: Vec::new(),
+            buffers: Buffers::default(),
+            spare: Vec::new(),
+        })
     }
 
     fn run(
@@ -236,8 +245,12 @@ impl Decoder for OnnxDecoder {
         self.graph.vocabulary_size
     }
 
+    fn cache_tokens(&self) -> usize {
+        self.cache_tokens
+    }
+
     fn cache_bytes(&self) -> usize {
-        self.cache.shape().bytes()
+        self.cache_tokens * self.cache.shape().token_bytes()
     }
 
     fn step(&mut self, rows: &[Row<'_>], control: &RunControl) -> Result<Logits, InferenceError> {
@@ -267,6 +280,10 @@ impl Decoder for OnnxDecoder {
 
     fn copy(&mut self, from: usize, to: usize, tokens: usize) {
         self.cache.copy(from, to, tokens);
+    }
+
+    fn release(&mut self, slot: usize, tokens: Range<usize>) {
+        self.cache.release(slot, tokens);
     }
 }
 

@@ -13,11 +13,21 @@ pub struct DecoderConfig {
     pub slots: usize,
     /// Tokens that each of them may hold.
     pub context_length: usize,
+    /// Tokens that all of them may hold together, at least `context_length`; none: as many as there is room for. Keeping to it
+    /// is for the caller.
+    pub tokens: Option<usize>,
+}
+
+impl DecoderConfig {
+    pub(super) fn most_tokens(&self) -> usize {
+        let room = self.slots.saturating_mul(self.context_length);
+        self.tokens.map_or(room, |tokens| tokens.min(room))
+    }
 }
 
 impl Default for DecoderConfig {
     fn default() -> Self {
-        Self { slots: 8, context_length: 2048 }
+        Self { slots: 8, context_length: 2048, tokens: None }
     }
 }
 
@@ -101,6 +111,10 @@ pub(super) fn check_context(folder: &ModelFolder, config: &DecoderConfig) -> Res
     }
     if config.slots == 0 || config.context_length == 0 {
         return Err(InferenceError::InvalidRun("a decoder needs at least one slot and one token".to_owned()));
+    }
+    if config.most_tokens() < config.context_length {
+        let message = format!("a KV cache of {} tokens is shorter than a context", config.most_tokens());
+        return Err(InferenceError::InvalidRun(message));
     }
     let model: ModelConfig =
         if folder.has("config.json") { folder.json("config.json")? } else { ModelConfig::default() };

@@ -1,5 +1,6 @@
 //! The engine over a decoder that computes nothing and checks everything.
 
+mod memory;
 mod prefix;
 mod schedule;
 mod score;
@@ -41,6 +42,8 @@ struct Behaviour {
     /// Slots that only keep prompts.
     keep: usize,
     context_length: usize,
+    /// Most rows of all slots together.
+    cache_tokens: usize,
     /// Prompt tokens that a step may have at most.
     budget: usize,
     rows: Rows,
@@ -55,6 +58,7 @@ impl Behaviour {
             slots,
             keep: PrefixCacheConfig::default().slots,
             context_length: 64,
+            cache_tokens: usize::MAX,
             budget: 16,
             rows: Rows::Single,
             before: Arc::new(|_, _| Ok(())),
@@ -135,6 +139,10 @@ impl Decoder for FakeDecoder {
         VOCABULARY
     }
 
+    fn cache_tokens(&self) -> usize {
+        self.behaviour.cache_tokens
+    }
+
     fn cache_bytes(&self) -> usize {
         0
     }
@@ -158,6 +166,8 @@ impl Decoder for FakeDecoder {
                 values.extend(self.behaviour.rows.logits(&kv[..end]));
             }
         }
+        let held: usize = self.kv.iter().map(Vec::len).sum();
+        assert!(held <= self.behaviour.cache_tokens, "{held} rows in a cache of {}", self.behaviour.cache_tokens);
         Ok(Logits::new(VOCABULARY, values))
     }
 
@@ -167,6 +177,12 @@ impl Decoder for FakeDecoder {
 
     fn copy(&mut self, from: usize, to: usize, tokens: usize) {
         self.kv[to] = self.kv[from][..tokens].to_vec();
+    }
+
+    fn release(&mut self, slot: usize, tokens: std::ops::Range<usize>) {
+        assert!(tokens.end <= self.behaviour.context_length);
+        assert!(self.kv[slot].len() <= tokens.end, "rows beyond would stay");
+        self.kv[slot].truncate(tokens.start);
     }
 }
 

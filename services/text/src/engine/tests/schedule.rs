@@ -40,16 +40,16 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 }
 
 /// A caller and what it has heard.
-struct Caller {
+pub(super) struct Caller {
     events: Option<Events>,
-    expected: (String, usize),
-    text: String,
-    end: Option<Result<Finished, TextError>>,
+    pub(super) expected: (String, usize),
+    pub(super) text: String,
+    pub(super) end: Option<Result<Finished, TextError>>,
     reads: bool,
 }
 
 impl Caller {
-    fn read(&mut self, most: usize) {
+    pub(super) fn read(&mut self, most: usize) {
         let Some(events) = &mut self.events else { return };
         for _ in 0..most {
             match events.receiver.try_recv() {
@@ -67,21 +67,21 @@ impl Caller {
     }
 }
 
-struct Bench {
-    scheduler: Scheduler,
-    shared: Arc<Shared>,
-    callers: Vec<Caller>,
+pub(super) struct Bench {
+    pub(super) scheduler: Scheduler,
+    pub(super) shared: Arc<Shared>,
+    pub(super) callers: Vec<Caller>,
     context_length: usize,
     rows: Rows,
     unit: usize,
     /// Beams of the next calls.
-    beams: usize,
+    pub(super) beams: usize,
     /// What a test wants of all calls.
-    adjust: Box<dyn Fn(&mut GenerationCall)>,
+    pub(super) adjust: Box<dyn Fn(&mut GenerationCall)>,
 }
 
 impl Bench {
-    fn new(behaviour: Behaviour, max_queue: usize) -> Self {
+    pub(super) fn new(behaviour: Behaviour, max_queue: usize) -> Self {
         let rows = behaviour.rows;
         let pace = Pace::new(CHUNK, behaviour.budget, 2.0);
         let unit = if rows == Rows::Width { CHUNK } else { 4 };
@@ -103,12 +103,12 @@ impl Bench {
     }
 
     /// Submits a call of normal priority.
-    fn submit(&mut self, tenant: u8, prompt: Prompt, max_tokens: usize, reads: bool) {
+    pub(super) fn submit(&mut self, tenant: u8, prompt: Prompt, max_tokens: usize, reads: bool) {
         assert!(self.submit_at(Priority::Normal, tenant, prompt, max_tokens, reads), "the queue is full");
     }
 
     /// Submits a call; whether it was taken.
-    fn submit_at(
+    pub(super) fn submit_at(
         &mut self,
         priority: Priority,
         tenant: u8,
@@ -147,7 +147,7 @@ impl Bench {
     }
 
     /// Runs turns, with everyone reading, until nothing is left to do. Gives the number of turns.
-    fn settle(&mut self) -> usize {
+    pub(super) fn settle(&mut self) -> usize {
         for turn in 0..20_000 {
             self.callers.iter_mut().for_each(|caller| caller.read(usize::MAX));
             let idle = matches!(cycle(&mut self.scheduler, &self.shared), Cycle::Idle { .. });
@@ -157,6 +157,15 @@ impl Bench {
             }
         }
         panic!("the engine does not come to rest");
+    }
+}
+
+/// Every call has ended and written what it writes alone.
+pub(super) fn assert_whole(bench: &Bench) {
+    for (at, caller) in bench.callers.iter().enumerate() {
+        assert_eq!(caller.text, caller.expected.0, "call {at}");
+        let written = matches!(&caller.end, Some(Ok(finished)) if finished.completion_tokens == caller.expected.1);
+        assert!(written, "call {at} has ended as {:?}", caller.end);
     }
 }
 
@@ -372,9 +381,7 @@ fn a_prompt_that_begins_like_an_earlier_one_is_run_from_where_they_part() {
     bench.submit(1, (40, 6), 3, true);
     bench.settle();
     assert_eq!(cached(&bench), [0, 40, 36, 0]);
-    for caller in &bench.callers {
-        assert_eq!(caller.text, caller.expected.0);
-    }
+    assert_whole(&bench);
 }
 
 #[test]
@@ -406,7 +413,7 @@ fn a_failed_step_leaves_nothing_to_take_over() {
 }
 
 /// Turns until a call has ended, with everyone reading.
-fn until_end(bench: &mut Bench, at: usize) {
+pub(super) fn until_end(bench: &mut Bench, at: usize) {
     for _ in 0..1000 {
         bench.callers.iter_mut().for_each(|caller| caller.read(usize::MAX));
         if bench.callers[at].end.is_some() {
@@ -449,12 +456,7 @@ fn a_call_gives_up_its_slot_to_an_urgent_one_and_goes_on_as_if_nothing_had_happe
         until_end(&mut bench, long + 2);
         assert!(bench.callers[long].end.is_none(), "it waits");
         bench.settle();
-        for caller in &bench.callers {
-            assert_eq!(caller.text, caller.expected.0);
-            assert!(
-                matches!(&caller.end, Some(Ok(finished)) if finished.completion_tokens == caller.expected.1)
-            );
-        }
+        assert_whole(&bench);
     }
 }
 

@@ -14,7 +14,7 @@
 mod graph;
 mod rows;
 
-use std::{array::from_fn, fmt::Debug};
+use std::{array::from_fn, fmt::Debug, ops::Range};
 
 use half::f16;
 use ort::{
@@ -67,6 +67,7 @@ struct HubDecoder<T> {
     graph: HubGraph,
     slots: usize,
     context_length: usize,
+    cache_tokens: usize,
     vocabulary_size: usize,
     /// Rows that hold fewer tokens than others may be padded.
     padding: bool,
@@ -119,6 +120,7 @@ impl<T: Element> HubDecoder<T> {
             graph,
             slots: config.slots,
             context_length: config.context_length,
+            cache_tokens: config.most_tokens(),
             padding: false,
             every_position: false,
             rows: rows(Padding::Front),
@@ -357,9 +359,13 @@ impl<T: Element> Decoder for HubDecoder<T> {
         self.vocabulary_size
     }
 
+    fn cache_tokens(&self) -> usize {
+        self.cache_tokens
+    }
+
     fn cache_bytes(&self) -> usize {
         let row: usize = self.graph.planes.iter().map(Plane::row).sum();
-        self.slots * self.context_length * row * size_of::<T>()
+        self.cache_tokens * row * size_of::<T>()
     }
 
     fn step(&mut self, rows: &[Row<'_>], control: &RunControl) -> Result<Logits, InferenceError> {
@@ -388,6 +394,11 @@ impl<T: Element> Decoder for HubDecoder<T> {
         self.rows.copy(&self.graph.planes, from, to, tokens);
         self.held.retain(|held| !held.slots.contains(&to));
     }
+
+    fn release(&mut self, slot: usize, tokens: Range<usize>) {
+        self.rows.release(&self.graph.planes, slot, tokens.start);
+        self.held.retain(|held| !held.slots.contains(&slot));
+    }
 }
 
 #[cfg(test)]
@@ -405,7 +416,7 @@ mod tests {
             let folder = ModelFolder::open(&hub.join(model)).unwrap();
             let session = open_session(&runtime, &folder, file, &SessionConfig::default()).unwrap();
             let graph = HubGraph::read(&Port::all(session.inputs()), &Port::all(session.outputs())).unwrap();
-            let config = DecoderConfig { slots, context_length: 16 };
+            let config = DecoderConfig { slots, context_length: 16, tokens: None };
             let decoder = HubDecoder::<f32>::new(session, graph, &config).unwrap();
             decoder.padding.then_some(decoder.rows.padding)
         };

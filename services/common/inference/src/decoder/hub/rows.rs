@@ -98,6 +98,14 @@ impl<T: Copy> SlotRows<T> {
             self.slots[to][plane] = rows;
         }
     }
+
+    /// Forgets all but the first `tokens` of a slot, and gives back their memory.
+    pub(super) fn release(&mut self, sizes: &[Plane], slot: usize, tokens: usize) {
+        for (rows, sizes) in self.slots[slot].iter_mut().zip(sizes) {
+            rows.truncate(tokens * sizes.row());
+            rows.shrink_to_fit();
+        }
+    }
 }
 
 #[cfg(test)]
