@@ -1,4 +1,4 @@
-"""Rebuilds a SentencePiece tokenizer of byte-pair merges (Llama 1 and 2, TinyLlama, Mistral 7B) from a GGUF file's metadata.
+"""Rebuilds a SentencePiece tokenizer (that of Llama 1 and 2, TinyLlama, Mistral 7B) from a GGUF file's metadata.
 
 SentencePiece keeps no merges. It begins with a text's characters and joins, again and again, the two neighbours whose
 joint spelling is the piece of the highest score, the leftmost of equals; characters that are no piece become bytes. With

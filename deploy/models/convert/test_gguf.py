@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Tests of what makes model folders of GGUF files. usage: test_gguf.py   (in the private environment)
 
-The files are made by tests/golden/text/gguf_models.py and sentencepiece_model.py, the folders too; that these write what
-transformers writes, tests of the text service show.
+The files are made by gguf_models.py and sentencepiece_model.py in tests/golden/text, the folders too; that these write
+what transformers writes, tests of the text service show.
 """
 
 import json

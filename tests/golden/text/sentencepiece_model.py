@@ -7,12 +7,13 @@ those of Llama and Mistral do. The strings come in three sets of (text, ids):
 
     prefixed   by the sentencepiece library, for a vocabulary with add_dummy_prefix
     bare       the same without, with user-defined symbols in the texts
-    special    with user-defined symbols and control tokens, by what transformers makes of its LlamaTokenizer (legacy), as
-               these families' tokenizer.json are made
+    special    with user-defined symbols and control tokens, by what transformers makes of its LlamaTokenizer (legacy),
+               as these families' tokenizer.json are made
 
 greedy.json gets what transformers writes with the same weights, as for the other folders.
 
-Usage: python gguf_sentencepiece.py FOLDER, with what gguf_models.py needs and sentencepiece; FOLDER is that of hub/ and gguf/.
+Usage: python sentencepiece_model.py FOLDER, with what gguf_models.py needs and sentencepiece; FOLDER is that of hub/ and
+gguf/.
 """
 
 import io
