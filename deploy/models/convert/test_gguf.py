@@ -300,6 +300,11 @@ class SentencePieceTest(unittest.TestCase):
         self.assertIsNone(padded.id_to_token(len(tokens)))
         self.assertNotIn(len(tokens), padded.encode("[PAD]").ids)
 
+    def test_pieces_across_a_user_defined_symbol_are_never_made(self):
+        tokens = self.golden["tokens"]
+        split = self.tokenizer(**self.changed(tokens.index("!"), tokens="!\U0001f680"))
+        self.assertEqual(split.encode("!\U0001f680", add_special_tokens=False).tokens, ["▁", "<0x21>", "\U0001f680"])
+
     def test_vocabularies_that_would_be_split_otherwise_are_refused(self):
         tokens, scores = self.golden["tokens"], self.golden["scores"]
         word, other, user = tokens.index("▁th"), tokens.index("or"), tokens.index("[REF]")

@@ -39,7 +39,8 @@ LICENSE = Path(__file__).resolve().parents[3] / "LICENSE"
 VOCABULARY = 640
 UNKNOWN, START, END = range(3)
 USER_DEFINED = ["<|user|>", "<|assistant|>", "<|", "\U0001f680", "don't", "[REF]", "[REF]s"]
-CONTROL = ["<ctl>"]
+# Pieces would join to the second if control tokens were made like others.
+CONTROL = ["<ctl>", "ing]"]
 SPACE = "\u2581"
 # Below that of any other piece.
 SCORE_OF_SPACES = -1e9
@@ -58,7 +59,7 @@ ALPHABET = (
     "\u0301\u0308\u200d\ufe0f\u00a0\u2003\ufeff\u3000\u2026\x00\x07\t\r\n"
     "\U0001f600\U0001f680\U0001f468\U0001f469\U0001f1e9\U0001f1ea\U0001d54f" + SPACE
 )
-SPELLINGS = ["<s>", "</s>", "<unk>", "<ctl>", "<0x0A>", "<0xE2>", "<|", "|>", "[REF", "]"]
+SPELLINGS = ["<s>", "</s>", "<unk>", "<ctl>", "ing]", "<0x0A>", "<0xE2>", "<|", "|>", "[REF", "]"]
 
 
 def train():
