@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from gguf import TokenType
 from tokenizers import (
     AddedToken,
     Regex,
@@ -13,10 +14,8 @@ from tokenizers import (
     processors,
 )
 
+import gguf_sentencepiece
 from gguf_file import Refused
-
-# Token kinds as GGUF numbers them.
-CONTROL, USER_DEFINED, UNUSED = 3, 4, 5
 
 # Where these families cut text before byte-pair merges. OpenAI's cl100k set the form: contractions, words with what
 # stands before them, numbers, punctuation with the line ends after it, white space.
@@ -77,9 +76,32 @@ FAMILIES = {
 
 def build(metadata):
     """The tokenizer that `metadata` (a function from key to value, or None) describes."""
-    kind, name = metadata("tokenizer.ggml.model"), metadata("tokenizer.ggml.pre")
-    if kind != "gpt2":
-        raise Refused(f"tokenizer.ggml.model = {kind!r} is not supported: expected 'gpt2', byte-pair merges over bytes")
+    kind, tokens, kinds = (metadata(f"tokenizer.ggml.{key}") for key in ("model", "tokens", "token_type"))
+    if tokens is None:
+        raise Refused("the file lacks tokenizer.ggml.tokens")
+    if kind == "gpt2":
+        tokenizer, starts = byte_level(metadata)
+    elif kind == "llama":
+        tokenizer, starts = gguf_sentencepiece.build(metadata), True
+    else:
+        expected = "'gpt2', byte-pair merges over bytes, or 'llama', those of SentencePiece"
+        raise Refused(f"tokenizer.ggml.model = {kind!r} is not supported: expected {expected}")
+
+    def of_kinds(*wanted, special):
+        pairs = zip(tokens, kinds)
+        return [AddedToken(token, special=special, normalized=False) for token, kind in pairs if kind in wanted]
+
+    tokenizer.add_special_tokens(of_kinds(TokenType.CONTROL, TokenType.UNKNOWN, special=True))
+    tokenizer.add_tokens(of_kinds(TokenType.USER_DEFINED, special=False))
+    around = surroundings(metadata, starts, tokens)
+    if around is not None:
+        tokenizer.post_processor = around
+    return tokenizer
+
+
+def byte_level(metadata):
+    """A tokenizer of merges over bytes, and whether its texts begin with a start token unless the file says otherwise."""
+    name = metadata("tokenizer.ggml.pre")
     if name not in FAMILIES:
         raise Refused(f"tokenizer.ggml.pre = {name!r} is not supported: expected one of {', '.join(FAMILIES)}")
     family = FAMILIES[name]
@@ -88,7 +110,7 @@ def build(metadata):
     # A token may begin with a space only where the file spells bytes otherwise: the first character is never the gap.
     merges = [(merge[:gap], merge[gap + 1 :]) for merge in metadata("tokenizer.ggml.merges") for gap in [merge.index(" ", 1)]]
     # Unused rows of the embedding have made-up names that no text may spell.
-    vocabulary = {token: index for index, token in enumerate(tokens) if kinds[index] != UNUSED}
+    vocabulary = {token: index for index, token in enumerate(tokens) if kinds[index] != TokenType.UNUSED}
     model = models.BPE(
         vocabulary, merges, fuse_unk=False, byte_fallback=False, ignore_merges=family.whole_pieces
     )
@@ -97,23 +119,10 @@ def build(metadata):
         tokenizer.normalizer = family.normalizer
     tokenizer.pre_tokenizer = family.cut[0] if len(family.cut) == 1 else pre_tokenizers.Sequence(family.cut)
     tokenizer.decoder = decoders.ByteLevel()
-
-    def of_kind(wanted):
-        return [
-            AddedToken(token, special=wanted == CONTROL, normalized=False)
-            for token, kind in zip(tokens, kinds)
-            if kind == wanted
-        ]
-
-    tokenizer.add_special_tokens(of_kind(CONTROL))
-    tokenizer.add_tokens(of_kind(USER_DEFINED))
-    around = surroundings(metadata, family, tokens)
-    if around is not None:
-        tokenizer.post_processor = around
-    return tokenizer
+    return tokenizer, family.starts
 
 
-def surroundings(metadata, family, tokens):
+def surroundings(metadata, starts, tokens):
     """What puts a start and an end token around a text, or None."""
 
     def token(name, default):
@@ -125,7 +134,7 @@ def surroundings(metadata, family, tokens):
             raise Refused(f"the file lacks tokenizer.ggml.{name}_token_id")
         return tokens[index], index
 
-    first, last = token("bos", family.starts), token("eos", False)
+    first, last = token("bos", starts), token("eos", False)
     if first is None and last is None:
         return None
     before = [first[0]] if first else []

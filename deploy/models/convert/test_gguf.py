@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Tests of what makes model folders of GGUF files. usage: test_gguf.py   (in the private environment)
 
-The files are made by tests/golden/text/gguf_models.py, the folders too; that these write what transformers writes, tests of the
-text service show.
+The files are made by gguf_models.py and sentencepiece_model.py in tests/golden/text, the folders too; that these write
+what transformers writes, tests of the text service show.
 """
 
 import json
@@ -23,6 +23,7 @@ from quantise import ZERO_POINT
 GOLDEN = Path(__file__).resolve().parents[3] / "tests/golden/text"
 FOLDERS = {
     "gguf-llama": ("llama", "slots"),
+    "gguf-llama-spm": ("llama-spm", "hub"),
     "gguf-qwen2": ("qwen2", "slots"),
     "gguf-qwen2-hub": ("qwen2", "hub"),
     "gguf-qwen3": ("qwen3", "slots"),
@@ -44,8 +45,8 @@ def rewrite(path, name, keys=None, without=(), tensors=None):
     """A copy of a golden file with other keys (None leaves one out) and tensors."""
     reader = gguf.GGUFReader(source(name))
     keys, tensors = keys or {}, tensors or {}
-    writer = gguf.GGUFWriter(path, keys.get("general.architecture", name))
     values = {key: field.contents() for key, field in reader.fields.items()}
+    writer = gguf.GGUFWriter(path, (values | keys)["general.architecture"])
     types = {key: field.types for key, field in reader.fields.items()}
     of_python = {bool: gguf.GGUFValueType.BOOL, int: gguf.GGUFValueType.UINT32, str: gguf.GGUFValueType.STRING}
     of_python |= {float: gguf.GGUFValueType.FLOAT32, list: gguf.GGUFValueType.ARRAY}
@@ -160,7 +161,12 @@ class RefusalTest(unittest.TestCase):
             ("qwen2", "split.count", 2),
             ("qwen2", "tokenizer.ggml.pre", "default"),
             ("qwen2", "tokenizer.ggml.pre", None),
-            ("qwen2", "tokenizer.ggml.model", "llama"),
+            ("qwen2", "tokenizer.ggml.model", "t5"),
+            ("llama-spm", "tokenizer.ggml.pre", "tekken"),
+            ("llama-spm", "tokenizer.ggml.remove_extra_whitespaces", True),
+            ("llama-spm", "tokenizer.ggml.precompiled_charsmap", [1]),
+            ("llama-spm", "tokenizer.ggml.scores", None),
+            ("llama-spm", "tokenizer.ggml.tokens", None),
             ("llama", "llama.attention.layer_norm_rms_epsilon", None),
             ("llama", "llama.block_count", None),
         ]
@@ -245,6 +251,77 @@ class TokenizerTest(unittest.TestCase):
         tokenizer = gguf_tokenizer.build(self.metadata(pre="llama-bpe", tokens=tokens, token_type=kinds))
         self.assertIsNone(tokenizer.id_to_token(len(tokens) - 1))
         self.assertNotIn(len(tokens) - 1, tokenizer.encode("harbour").ids)
+
+
+class SentencePieceTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.golden = json.loads((GOLDEN / "gguf/sentencepiece.json").read_text("utf-8"))
+
+    def tokenizer(self, **keys):
+        values = {"model": "llama", "bos_token_id": 1, "eos_token_id": 2, **self.golden, **keys}
+        return gguf_tokenizer.build(lambda key: values.get(key.removeprefix("tokenizer.ggml.")))
+
+    def changed(self, index, **values):
+        """The vocabulary with another token, score or token_type at an index."""
+        lists = {key: list(self.golden[key]) for key in values}
+        for key, value in values.items():
+            lists[key][index] = value
+        return lists
+
+    def assert_split(self, tokenizer, name, least):
+        self.assertGreaterEqual(len(self.golden[name]), least)
+        for text, ids in self.golden[name]:
+            with self.subTest(name, text=text):
+                self.assertEqual(tokenizer.encode(text, add_special_tokens=False).ids, ids)
+
+    def test_hard_strings_are_split_as_by_sentencepiece(self):
+        for name, prefix, least in (("prefixed", True, 2000), ("bare", False, 400)):
+            tokenizer = self.tokenizer(add_space_prefix=prefix)
+            # The library knows no control tokens in texts.
+            tokenizer.encode_special_tokens = True
+            self.assert_split(tokenizer, name, least)
+            for text, ids in self.golden[name]:
+                with self.subTest(name, text=text):
+                    self.assertEqual(tokenizer.decode(ids, skip_special_tokens=False), text.replace("▁", " "))
+
+    def test_special_tokens_are_found_and_a_space_follows_them(self):
+        self.assert_split(self.tokenizer(), "special", 150)
+
+    def test_a_start_token_comes_unless_the_file_says_otherwise(self):
+        letter = self.golden["tokens"].index("▁a")
+        self.assertEqual(self.tokenizer().encode("a").ids, [1, letter])
+        self.assertEqual(self.tokenizer(add_eos_token=True).encode("a").ids, [1, letter, 2])
+        self.assertEqual(self.tokenizer(add_bos_token=False).encode("a").ids, [letter])
+
+    def test_unused_rows_have_no_spelling(self):
+        tokens, scores, kinds = (self.golden[key] for key in ("tokens", "scores", "token_type"))
+        padded = self.tokenizer(tokens=[*tokens, "[PAD]"], scores=[*scores, -1e4], token_type=[*kinds, 5])
+        self.assertIsNone(padded.id_to_token(len(tokens)))
+        self.assertNotIn(len(tokens), padded.encode("[PAD]").ids)
+
+    def test_pieces_across_a_user_defined_symbol_are_never_made(self):
+        tokens = self.golden["tokens"]
+        split = self.tokenizer(**self.changed(tokens.index("!"), tokens="!\U0001f680"))
+        self.assertEqual(split.encode("!\U0001f680", add_special_tokens=False).tokens, ["▁", "<0x21>", "\U0001f680"])
+
+    def test_vocabularies_that_would_be_split_otherwise_are_refused(self):
+        tokens, scores = self.golden["tokens"], self.golden["scores"]
+        word, other, user = tokens.index("▁th"), tokens.index("or"), tokens.index("[REF]")
+        cases = [
+            (self.changed(word, scores=scores[other]), "scores: '▁th' and 'or' have the same|scores: 'or' and '▁th'"),
+            (self.changed(word, token_type=5), "'▁th', unused but spelled"),
+            (self.changed(tokens.index("#"), token_type=5), "'#', unused but spelled"),
+            (self.changed(user, tokens="▁▁▁▁▁"), "'▁▁▁▁▁', user-defined with a space"),
+            (self.changed(user, tokens="or"), "'or' is there twice"),
+            (self.changed(tokens.index("h"), tokens="[H]"), "is joined from 'h', which is no piece"),
+            (self.changed(tokens.index("<0x7F>"), tokens="<0x7f>"), "<0x7F> is missing"),
+            ({"scores": scores[1:]}, "scores: expected one for each of 640"),
+            ({"token_type": None}, "token_type: expected one for each of 640"),
+        ]
+        for keys, refusal in cases:
+            with self.subTest(refusal), self.assertRaisesRegex(Refused, refusal):
+                self.tokenizer(**keys)
 
 
 if __name__ == "__main__":

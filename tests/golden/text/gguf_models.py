@@ -101,9 +101,9 @@ HARD = [
 ]
 
 
-def random_model(name):
-    torch.manual_seed(SEEDS[name])
-    model = AutoModelForCausalLM.from_config(CONFIGS[name]).eval()
+def random_model(config, seed):
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(config).eval()
     # Norms and biases begin as ones and zeros, with which no mistake shows.
     for parameter in model.parameters():
         if parameter.ndim == 1:
@@ -119,7 +119,7 @@ def interleaved(rows, heads):
     return rows.reshape(heads, 2, -1, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
 
 
-def write(name, model, path):
+def write(name, model, path, write_tokenizer):
     """The GGUF file; the model's weights become what the file holds."""
     config, writer = model.config, gguf.GGUFWriter(path, name)
     writer.add_name(f"tiny {name}")
@@ -152,7 +152,7 @@ def write(name, model, path):
         if name == "llama" and part in heads:
             stored = interleaved(stored, heads[part])
         writer.add_tensor(target, stored, raw_dtype=kind)
-    if name == "llama":
+    if config.rope_scaling is not None:
         rotary = model.model.rotary_emb.inv_freq.numpy()
         plain = config.rope_theta ** -(np.arange(len(rotary)) / len(rotary))
         writer.add_tensor("rope_freqs.weight", (plain / rotary).astype(np.float32))
@@ -238,8 +238,8 @@ def main():
     sources.mkdir(exist_ok=True)
     written = {}
     for name in CONFIGS:
-        written[name] = random_model(name)
-        write(name, written[name], sources / f"{name}.gguf")
+        written[name] = random_model(CONFIGS[name], SEEDS[name])
+        write(name, written[name], sources / f"{name}.gguf", write_tokenizer)
     merged = [merge.replace(" ", "") for merge in MERGES]
     with tempfile.TemporaryDirectory() as work:
         spelled = slow(Qwen2Tokenizer, Path(work), byte_tokens() + SPECIAL_TOKENS + merged, MERGES)

@@ -41,7 +41,7 @@ fn hub() -> PathBuf {
 fn golden() -> BTreeMap<String, Golden> {
     let models: BTreeMap<_, _> =
         serde_json::from_str(&fs::read_to_string(hub().join("greedy.json")).unwrap()).unwrap();
-    assert_eq!(models.len(), 14);
+    assert_eq!(models.len(), 15);
     models
 }
 
