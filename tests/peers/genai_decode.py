@@ -3,8 +3,8 @@
 
 usage: genai_decode.py MODEL_DIR TOKENS THREADS PROMPT_ID...
 
-MODEL_DIR is a folder in the hub's layout, with `config.json` and `model.onnx`. Needs onnxruntime-genai and numpy;
-`cargo xtask bench -- --only decode --peer PYTHON` calls it. The first answer warms up and is not counted."""
+MODEL_DIR is a folder in the hub's layout, with `config.json` and `model.onnx`. Needs onnxruntime-genai and numpy; prints nothing
+where it is missing. `cargo xtask bench -- --only decode --peer PYTHON` calls it. The first answer warms up and is not counted."""
 import json
 import os
 import sys
@@ -12,7 +12,10 @@ import tempfile
 import time
 from pathlib import Path
 
-import onnxruntime_genai
+try:
+    import onnxruntime_genai
+except ModuleNotFoundError:
+    sys.exit()
 
 
 def genai_config(config, threads):

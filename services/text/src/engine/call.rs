@@ -71,6 +71,12 @@ impl GenerationCall {
         self.max_tokens.min(context_length.saturating_sub(self.prompt.len())).max(1)
     }
 
+    /// Tokens whose KV rows it holds, in all of its slots, once an answer of so many has grown by a step, or by so many more.
+    pub(super) fn claim(&self, written: usize, ahead: usize, limit: usize) -> usize {
+        let step = 1 + self.lookahead;
+        self.slots() * (self.prompt.len() + (written + ahead.max(step)).min(limit))
+    }
+
     /// Slots that it takes.
     pub(super) fn slots(&self) -> usize {
         self.beams.map_or(1, |beams| beams.count)
@@ -259,11 +265,10 @@ impl Admitted {
         self.events.is_closed()
     }
 
-    /// Tokens whose KV rows it needs to begin, or to go on, and to write so many.
+    /// [`GenerationCall::claim`] of one that begins, or goes on.
     pub(super) fn claim(&self, ahead: usize, context_length: usize) -> usize {
         let written = self.progress.as_ref().map_or(0, |progress| progress.written());
-        let answer = (written + ahead).min(self.call.limit(context_length));
-        self.call.slots() * (self.call.prompt.len() + answer)
+        self.call.claim(written, ahead, self.call.limit(context_length))
     }
 
     pub(super) fn is_late(&self, now: Instant) -> bool {

@@ -145,17 +145,12 @@ impl Live {
         Admitted { progress, ..self.admitted }
     }
 
-    /// Tokens whose KV rows it holds once its answer has grown by so many, in all of its slots.
+    /// [`GenerationCall::claim`] by now.
     pub(super) fn claim(&self, ahead: usize) -> usize {
         let call = &self.admitted.call;
         // The tokens of a search are told at its end.
         let written = self.written().max(self.position.saturating_sub(call.prompt.len()));
-        call.slots() * (call.prompt.len() + (written + ahead).min(self.limit))
-    }
-
-    /// Those that it holds after the next step at most.
-    pub(super) fn next_claim(&self) -> usize {
-        self.claim(1 + self.admitted.call.lookahead)
+        call.claim(written, ahead, self.limit)
     }
 
     pub(super) fn position(&self) -> usize {

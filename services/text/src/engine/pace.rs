@@ -22,8 +22,9 @@ pub(super) struct Pace {
     per_step: usize,
     /// How long a step may take in prompts, in times of what its decoding calls take.
     share: f64,
-    /// What the decoding calls of the last step took, in seconds.
-    decode: f64,
+    /// What the decoding calls of the last two steps took, in seconds. The shorter counts: whatever else may have held up one of
+    /// them, a step that is long already is no reason for a longer one.
+    decode: [f64; 2],
     /// What a token of a prompt takes of late, in seconds.
     per_token: f64,
 }
@@ -32,7 +33,7 @@ impl Pace {
     pub(super) fn new(chunk: usize, per_step: usize, share: f64) -> Self {
         let chunk = chunk.max(SMALLEST_CHUNK);
         // Nothing is measured yet: the first pieces are small.
-        Self { chunk, per_step: per_step.max(chunk), share, decode: 0.0, per_token: 1.0 }
+        Self { chunk, per_step: per_step.max(chunk), share, decode: [0.0; 2], per_token: 1.0 }
     }
 
     /// Most prompt tokens of one call in a step.
@@ -47,7 +48,8 @@ impl Pace {
 
     /// Prompt tokens of the next step that its decoding calls can afford.
     pub(super) fn affordable(&self) -> usize {
-        let affordable = (self.share * self.decode / self.per_token) as usize;
+        let decode = self.decode[0].min(self.decode[1]);
+        let affordable = (self.share * decode / self.per_token) as usize;
         affordable.clamp(LEAST.min(self.per_step), self.per_step)
     }
 
@@ -78,7 +80,7 @@ impl Pace {
 
     /// The decoding calls of a step took so long.
     pub(super) fn decoded(&mut self, time: Duration) {
-        self.decode = time.as_secs_f64();
+        self.decode = [self.decode[1], time.as_secs_f64()];
     }
 }
 
@@ -95,12 +97,14 @@ mod tests {
         for _ in 0..40 {
             pace.prefilled(100, Duration::from_millis(300));
         }
-        pace.decoded(Duration::from_millis(46));
-        assert_eq!(pace.affordable(), 30);
-        pace.decoded(Duration::from_millis(5));
-        assert_eq!(pace.affordable(), LEAST);
-        pace.decoded(Duration::from_secs(5));
-        assert_eq!(pace.affordable(), 256);
+        let decoded = |pace: &mut Pace, milliseconds: [u64; 2]| {
+            milliseconds.into_iter().for_each(|time| pace.decoded(Duration::from_millis(time)));
+            pace.affordable()
+        };
+        assert_eq!(decoded(&mut pace, [46, 46]), 30);
+        assert_eq!(decoded(&mut pace, [46, 500]), 30, "once is no reason");
+        assert_eq!(decoded(&mut pace, [46, 5]), LEAST);
+        assert_eq!(decoded(&mut pace, [5000, 5000]), 256);
     }
 
     proptest! {

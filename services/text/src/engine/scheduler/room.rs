@@ -53,7 +53,7 @@ impl Scheduler {
 
     /// Takes the place of the weakest call, if answers have outgrown the cache.
     pub(in crate::engine) fn relieve(&mut self) -> Option<(Admitted, u64)> {
-        let outgrown = self.kv_tokens.is_some_and(|most| self.claimed_by_the_next_step() > most);
+        let outgrown = self.kv_tokens.is_some_and(|most| self.claimed(0) > most);
         let seats = self.seats(|_| outgrown);
         let (slot, _) = seats.iter().filter(|_| seats.len() > 1).min_by_key(|seat| weakness(seat))?;
         self.park(*slot)
@@ -72,25 +72,22 @@ impl Scheduler {
         Some((live.park(), waited))
     }
 
+    /// Tokens whose rows calls hold after the next step, or when each has written so many more.
     fn claimed(&self, ahead: usize) -> usize {
         self.live().map(|live| live.claim(ahead)).sum()
-    }
-
-    fn claimed_by_the_next_step(&self) -> usize {
-        self.live().map(Live::next_claim).sum()
     }
 
     /// Looks up what each slot holds. Where the cache is bounded, forgets prompts that there is no room to keep, and gives back
     /// the memory of rows that nobody needs.
     pub(super) fn give_back(&mut self) {
         if let Some(most) = self.kv_tokens {
-            let spare = most.saturating_sub(self.claimed_by_the_next_step());
+            let spare = most.saturating_sub(self.claimed(0));
             let kept: Vec<usize> = (0..self.held.len()).filter(|&slot| self.owner(slot).is_none()).collect();
             self.cache.trim(&kept, spare);
         }
         for slot in 0..self.held.len() {
             let holds = match self.owner(slot) {
-                Some(live) => live.next_claim() / live.admitted.call.slots(),
+                Some(live) => live.claim(0) / live.admitted.call.slots(),
                 None => self.cache.rows(slot),
             };
             let held = std::mem::replace(&mut self.held[slot], holds);
