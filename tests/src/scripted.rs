@@ -117,7 +117,7 @@ impl text_server::TextService for ScriptedText {
         let ModelRef { id, revision } = model();
         let tasks = vec![ModelTask::TextGeneration.into()];
         let models = vec![Model { id, revision, tasks, context_length: 1 << 16, ..Default::default() }];
-        Ok(Response::new(text::ListModelsResponse { models }))
+        Ok(Response::new(text::ListModelsResponse { models, ..Default::default() }))
     }
 
     async fn rerank(

@@ -151,10 +151,8 @@ mod pages {
         let first = start.addr().next_multiple_of(page_size());
         let end = (start.addr() + words * WORD) / page_size() * page_size();
         if let Some(length) = end.checked_sub(first).filter(|&length| length > 0) {
-            // SAFETY: the pages lie within the words.
-            let advised = unsafe { madvise(start.with_addr(first).cast(), length, Advice::LinuxDontNeed) };
-            // Memory that can't be given back stays ours.
-            drop(advised);
+            // SAFETY: the pages lie within the words. Memory that can't be given back stays ours.
+            let _ = unsafe { madvise(start.with_addr(first).cast(), length, Advice::LinuxDontNeed) };
         }
     }
 
