@@ -5,6 +5,10 @@ Each folder is as its exporter leaves it:
     llama             Optimum, float32
     qwen2-f16         Optimum, float16 weights, cache and logits
     gpt2-merged       Optimum's merged decoder (`use_cache_branch`), float32
+    llama-pair        Optimum 1 with `--legacy --no-post-process`, float32: a graph for the first run of a sequence
+                      and one for those after it
+    llama-pair-one    the same as Optimum before 1.14 wrote it, external data: the second graph takes one token a row, and
+                      neither takes positions
     qwen3-genai       onnxruntime-genai, float32, external data
     qwen3-genai-int4  onnxruntime-genai, 4-bit weights, external data
     phi3              Optimum, float32
@@ -25,11 +29,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+import onnx
 import onnxruntime_genai
 import torch
 from onnxruntime_genai.models.builder import create_model
 from optimum.exporters.onnx import export, main_export
-from optimum.exporters.onnx.model_configs import GPT2OnnxConfig
+from optimum.exporters.onnx.config import TextDecoderOnnxConfig
+from optimum.exporters.onnx.model_configs import GPT2OnnxConfig, LlamaOnnxConfig
 from optimum.onnx import merge_decoders
 from transformers import (
     AutoModelForCausalLM,
@@ -45,6 +51,10 @@ from tiny import END, NEW_TOKENS, SIZES, START, VOCABULARY, both, by_transformer
 
 CONFIGS = {
     "llama": LlamaConfig(**SIZES),
+    # Its weights are kept twice.
+    "small-llama": LlamaConfig(
+        **(SIZES | dict(hidden_size=16, intermediate_size=24, num_attention_heads=2, num_key_value_heads=1))
+    ),
     "qwen2": Qwen2Config(**SIZES),
     "qwen3": Qwen3Config(head_dim=16, **SIZES),
     # GroupQueryAttention, which onnxruntime-genai writes, takes heads of a multiple of 16.
@@ -68,7 +78,7 @@ CONFIGS = {
 }
 
 # Of models that end an answer themselves now and then.
-SEEDS = {"phi3": 5, "gemma": 29}
+SEEDS = {"small-llama": 1, "phi3": 5, "gemma": 29}
 
 
 def make(name, folder):
@@ -79,16 +89,47 @@ def make(name, folder):
     return model
 
 
-def export_merged(model, source, folder):
-    """As Optimum writes decoders of two branches: one without a past, one with a past and a single token."""
+class OneTokenOnnxConfig(LlamaOnnxConfig):
+    """Traced with one token after a past, with the axes of optimum/exporters/onnx/config.py in Optimum 1.13."""
+
+    @property
+    def inputs(self):
+        inputs = TextDecoderOnnxConfig.inputs.fget(self)
+        if self.use_past_in_inputs:
+            inputs["input_ids"] = {0: "batch_size"}
+            inputs["attention_mask"] = {0: "batch_size", 1: "past_sequence_length + 1"}
+        return inputs
+
+    def overwrite_shape_and_generate_input(self, generator, name, framework, input_shapes):
+        made = super().overwrite_shape_and_generate_input(generator, name, framework, input_shapes)
+        return made[:, :1] if self.use_past_in_inputs and name == "input_ids" else made
+
+
+def export_pair(config, model, source, folder):
+    """As Optimum writes decoders in two graphs: one without a past, one with a past.
+
+    Names are those of optimum/onnxruntime/constants.py, axes those of optimum/exporters/onnx/config.py.
+    """
     shutil.copytree(source, folder, ignore=shutil.ignore_patterns("*.safetensors"))
-    first, later = folder / "decoder_model.onnx", folder / "decoder_with_past_model.onnx"
-    for path, past in ((first, False), (later, True)):
-        config = GPT2OnnxConfig(model.config, task="text-generation", use_past=True, use_past_in_inputs=past)
-        export(model, config, path, opset=18)
-    merge_decoders(first, later, save_path=folder / "decoder_model_merged.onnx", strict=False)
-    first.unlink()
-    later.unlink()
+    graphs = folder / "decoder_model.onnx", folder / "decoder_with_past_model.onnx"
+    for path, past in zip(graphs, (False, True)):
+        made = config(model.config, task="text-generation", use_past=True, use_past_in_inputs=past)
+        export(model, made, path, opset=18)
+    return graphs
+
+
+def move_weights(path):
+    """Out of a graph into a file beside it, as Optimum does with weights above 2 GB."""
+    data = dict(location=f"{path.name}_data", all_tensors_to_one_file=True, size_threshold=100, convert_attribute=True)
+    onnx.save(onnx.load(path), path, save_as_external_data=True, **data)
+
+
+def export_merged(model, source, folder):
+    """As Optimum writes decoders of two branches, which are such a pair of graphs."""
+    graphs = export_pair(GPT2OnnxConfig, model, source, folder)
+    merge_decoders(*graphs, save_path=folder / "decoder_model_merged.onnx", strict=False)
+    for path in graphs:
+        path.unlink()
 
 
 def by_genai(folder):
@@ -130,6 +171,12 @@ def main():
 
         export_merged(sources["gpt2"], work / "gpt2", target / "gpt2-merged")
         golden["gpt2-merged"] = both(by_transformers(sources["gpt2"]), 0.01)
+
+        small = sources["small-llama"], work / "small-llama"
+        export_pair(LlamaOnnxConfig, *small, target / "llama-pair")
+        for path in export_pair(OneTokenOnnxConfig, *small, target / "llama-pair-one"):
+            move_weights(path)
+        golden["llama-pair"] = golden["llama-pair-one"] = both(by_transformers(sources["small-llama"]), 0.01)
 
         for name, precision in (("qwen3-genai", "fp32"), ("qwen3-genai-int4", "int4")):
             create_model("", str(work / "qwen3"), str(target / name), precision, "cpu", str(work / "cache"))

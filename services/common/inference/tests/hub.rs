@@ -41,7 +41,7 @@ fn hub() -> PathBuf {
 fn golden() -> BTreeMap<String, Golden> {
     let models: BTreeMap<_, _> =
         serde_json::from_str(&fs::read_to_string(hub().join("greedy.json")).unwrap()).unwrap();
-    assert_eq!(models.len(), 15);
+    assert_eq!(models.len(), 17);
     models
 }
 
@@ -288,16 +288,57 @@ fn graphs_are_found_where_exporters_put_them() {
     fs::write(folder.path().join("genai_config.json"), config).unwrap();
     assert_eq!(load(folder.path(), &CONFIG).unwrap().vocabulary_size(), 259);
 
-    let folder = renamed("llama", &[("model.onnx", Some("decoder_with_past_model.onnx"))]);
-    let problem = problem(folder.path(), &CONFIG);
-    assert!(problem.contains("decoder_model.onnx") && problem.contains("single"), "{problem}");
-
     let folder = renamed("llama", &[("model.onnx", None)]);
     let missing = load(folder.path(), &CONFIG).err().unwrap();
     assert!(
         matches!(missing, InferenceError::ModelCorrupt { ref file, .. } if file == "model.onnx"),
         "{missing}"
     );
+}
+
+const FIRST: &str = "decoder_model.onnx";
+const LATER: &str = "decoder_with_past_model.onnx";
+
+#[test]
+fn a_pair_of_graphs_is_one_model_where_there_is_no_single_one() {
+    for model in ["llama-pair", "llama-pair-one"] {
+        let decoder = load(&hub().join(model), &CONFIG).unwrap();
+        assert!(!decoder.takes_any_piece(), "{model}");
+    }
+    let names =
+        [(FIRST, Some("onnx/decoder_model.onnx")), (LATER, Some("onnx/decoder_with_past_model.onnx"))];
+    let folder = renamed("llama-pair", &names);
+    assert!(!load(folder.path(), &CONFIG).unwrap().takes_any_piece());
+
+    let folder = renamed("llama", &[]);
+    for half in [FIRST, LATER] {
+        fs::write(folder.path().join(half), "no graph").unwrap();
+    }
+    assert!(load(folder.path(), &CONFIG).unwrap().takes_any_piece());
+}
+
+#[test]
+fn half_a_pair_is_refused_and_a_graph_that_is_none_is_named() {
+    for (half, missing) in [(FIRST, LATER), (LATER, FIRST)] {
+        for place in ["", "onnx/"] {
+            let name = format!("{place}{half}");
+            let folder = renamed("llama-pair", &[(half, Some(&name)), (missing, None)]);
+            let problem = problem(folder.path(), &CONFIG);
+            assert!(problem.contains(&format!("{place}{missing} is missing")), "{problem}");
+            assert!(problem.starts_with(&name), "{problem}");
+        }
+    }
+    let folder = renamed("llama-pair", &[(FIRST, Some(LATER)), (LATER, Some(FIRST))]);
+    let swapped = problem(folder.path(), &CONFIG);
+    assert!(
+        swapped.starts_with(&format!("{LATER}: ")) && swapped.contains("past_key_values.0.key"),
+        "{swapped}"
+    );
+
+    let folder = renamed("llama-pair", &[(FIRST, None)]);
+    fs::copy(folder.path().join(LATER), folder.path().join(FIRST)).unwrap();
+    let twice = problem(folder.path(), &CONFIG);
+    assert!(twice.starts_with(&format!("{FIRST}: ")) && twice.contains("past_key_values.0.key"), "{twice}");
 }
 
 #[test]

@@ -48,7 +48,7 @@ pub(crate) fn served(id: &str) -> ModelConfig {
 async fn folders_are_served_as_exporters_leave_them() {
     let golden = fs::read_to_string(hub().join("greedy.json")).expect("it is there");
     let golden: BTreeMap<String, Golden> = serde_json::from_str(&golden).expect("it parses");
-    assert_eq!(golden.len(), 15);
+    assert_eq!(golden.len(), 17);
     let client = connect(start(golden.keys().map(|id| served(id)).collect())).await;
     // All models, each with more calls than slots.
     let calls = golden.iter().flat_map(|call| [call; 4]).map(|(id, golden)| {

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Decoder, OnnxDecoder, hub};
+use super::{
+    Decoder, OnnxDecoder,
+    hub::{self, GraphFile},
+};
 use crate::{InferenceError, ModelFolder, Runtime, SessionConfig, session};
 
 /// Size of a decoder's KV cache.
@@ -34,16 +37,18 @@ impl Default for DecoderConfig {
 /// Names of a folder's decoder, as Hugging Face Optimum and transformers.js write them; the first that is there.
 const GRAPHS: [&str; 4] =
     ["model.onnx", "decoder_model_merged.onnx", "onnx/model.onnx", "onnx/decoder_model_merged.onnx"];
-/// The two graphs of an export for the first run and for those after it.
+/// The two graphs of an export for the first run of a sequence and for those after it, in a folder without any of
+/// [`GRAPHS`].
 const PAIR: [&str; 2] = ["decoder_model.onnx", "decoder_with_past_model.onnx"];
 
 /// Loads the decoder of a folder: `model.onnx`, or the graph that Optimum, transformers.js or onnxruntime-genai
-/// (`genai_config.json`) name otherwise. The graph's inputs tell the layout: with `seqlens_k` it is that of
-/// [`OnnxDecoder`], else the hub's, whose cache grows (`past_key_values` to `present`).
+/// (`genai_config.json`) name otherwise, or else the pair of `decoder_model.onnx` and `decoder_with_past_model.onnx`. The
+/// graph's inputs tell the layout: with `seqlens_k` it is that of [`OnnxDecoder`], else the hub's, whose cache grows
+/// (`past_key_values` to `present`), as it does in a pair.
 ///
 /// # Errors
-/// The errors of loading any model, and [`InferenceError::ModelUnsupported`] when the graph lacks an input or output,
-/// comes in two halves, or `config` asks for more context than the model was trained for.
+/// The errors of loading any model, and [`InferenceError::ModelUnsupported`] when a graph lacks an input or output,
+/// half of a pair is missing, or `config` asks for more context than the model was trained for.
 pub fn load_decoder(
     runtime: &Runtime,
     folder: &ModelFolder,
@@ -51,12 +56,26 @@ pub fn load_decoder(
     session: &SessionConfig,
 ) -> Result<Box<dyn Decoder>, InferenceError> {
     check_context(folder, config)?;
-    let session = session::open_session(runtime, folder, &graph_file(folder)?, session)?;
-    if session.inputs().iter().any(|input| input.name() == "seqlens_k") {
-        Ok(Box::new(OnnxDecoder::new(session, folder, config)?))
-    } else {
-        hub::open(session, folder, config)
+    let open = |name: String| {
+        session::open_session(runtime, folder, &name, session).map(|session| GraphFile { name, session })
+    };
+    match graph_names(folder)? {
+        GraphNames::Pair { first, later } => hub::open(open(later)?, Some(open(first)?), folder, config),
+        GraphNames::Single(name) => {
+            let file = open(name)?;
+            if file.session.inputs().iter().any(|input| input.name() == "seqlens_k") {
+                Ok(Box::new(OnnxDecoder::new(file.session, folder, config)?))
+            } else {
+                hub::open(file, None, folder, config)
+            }
+        }
     }
+}
+
+/// Names of a decoder's graphs within its folder.
+enum GraphNames {
+    Single(String),
+    Pair { first: String, later: String },
 }
 
 /// `genai_config.json` of onnxruntime-genai, as far as it concerns us.
@@ -87,18 +106,27 @@ impl GenaiConfig {
     }
 }
 
-fn graph_file(folder: &ModelFolder) -> Result<String, InferenceError> {
+fn graph_names(folder: &ModelFolder) -> Result<GraphNames, InferenceError> {
     if let Some(filename) = GenaiConfig::read(folder)?.decoder.filename {
-        return Ok(filename);
+        return Ok(GraphNames::Single(filename));
     }
     if let Some(found) = GRAPHS.into_iter().find(|name| folder.has(name)) {
-        return Ok(found.to_owned());
+        return Ok(GraphNames::Single(found.to_owned()));
     }
-    if PAIR.into_iter().any(|name| folder.has(name) || folder.has(&format!("onnx/{name}"))) {
-        let problem = format!("{} and {} are two graphs: export the model as a single one", PAIR[0], PAIR[1]);
+    for prefix in ["", "onnx/"] {
+        let [first, later] = PAIR.map(|name| format!("{prefix}{name}"));
+        let (half, missing) = match (folder.has(&first), folder.has(&later)) {
+            (true, true) => return Ok(GraphNames::Pair { first, later }),
+            (true, false) => (first, later),
+            (false, true) => (later, first),
+            (false, false) => continue,
+        };
+        let problem = format!(
+            "{half} is one of two graphs, and {missing} is missing (Optimum: --task text-generation-with-past)"
+        );
         return Err(InferenceError::unsupported(folder.id(), problem));
     }
-    Ok(GRAPHS[0].to_owned())
+    Ok(GraphNames::Single(GRAPHS[0].to_owned()))
 }
 
 /// A context longer than the model's positions would read past the end of its tables.

@@ -10,6 +10,12 @@ pub(super) struct HubGraph {
     /// Type of the cache.
     pub(super) element_type: ElementType,
     pub(super) logits_type: ElementType,
+    pub(super) takes: Takes,
+}
+
+/// Which inputs a graph takes that others do without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Takes {
     pub(super) attention_mask: bool,
     pub(super) position_ids: bool,
     /// A merged decoder: two graphs in one, for the first run of a sequence and for those after it.
@@ -37,6 +43,28 @@ impl Plane {
 impl HubGraph {
     /// Reads it; the error says what is missing.
     pub(super) fn read(inputs: &[Port], outputs: &[Port]) -> Result<Self, String> {
+        let logits_type = logits_type(outputs)?;
+        let (planes, element_type) = planes(inputs, outputs)?;
+        let takes = Takes::read(inputs, &planes)?;
+        Ok(Self { planes, element_type, logits_type, takes })
+    }
+
+    /// Reads the graph for the first run of a sequence, where this one is for those after it; the error says what is
+    /// missing. It has the outputs of this one, and takes no past.
+    pub(super) fn read_first(&self, inputs: &[Port], outputs: &[Port]) -> Result<Takes, String> {
+        expect(outputs, "output", "logits", self.logits_type)?;
+        for plane in &self.planes {
+            expect(outputs, "output", &plane.present, self.element_type)?;
+        }
+        Takes::read(inputs, &[])
+    }
+}
+
+impl Takes {
+    /// Reads it of a graph that takes the past of these planes, and nothing unknown.
+    fn read(inputs: &[Port], planes: &[Plane]) -> Result<Self, String> {
+        const SMALL: [&str; 5] =
+            ["input_ids", "attention_mask", "position_ids", "use_cache_branch", "num_logits_to_keep"];
         expect(inputs, "input", "input_ids", ElementType::I64)?;
         let takes = |name: &str| inputs.iter().any(|port| port.name == name);
         for name in ["attention_mask", "position_ids", "num_logits_to_keep"] {
@@ -52,38 +80,29 @@ impl HubGraph {
                 port.dimensions
             ));
         }
-        let logits =
-            outputs.iter().find(|port| port.name == "logits").ok_or("it has no output \"logits\"")?;
-        if !is_float(logits.element_type) {
-            return Err(format!("output \"logits\" is of type {}", logits.element_type));
+        let knows = |input: &str| SMALL.contains(&input) || planes.iter().any(|plane| plane.past == input);
+        if let Some(port) = inputs.iter().find(|port| !knows(&port.name)) {
+            return Err(format!("it takes {:?}, which is no input of a plain decoder", port.name));
         }
-        let [_, _, _] = logits.dimensions.as_slice() else {
-            let dimensions = &logits.dimensions;
-            return Err(format!(
-                "output \"logits\" has dimensions {dimensions:?} instead of [b, s, vocabulary]"
-            ));
-        };
-        let (planes, element_type) = planes(inputs, outputs)?;
-        let graph = Self {
-            element_type,
-            logits_type: logits.element_type,
+        Ok(Self {
             attention_mask: takes("attention_mask"),
             position_ids: takes("position_ids"),
             use_cache_branch: takes("use_cache_branch"),
             num_logits_to_keep: takes("num_logits_to_keep"),
-            planes,
-        };
-        match inputs.iter().find(|port| !graph.knows(&port.name)) {
-            Some(port) => Err(format!("it takes {:?}, which is no input of a plain decoder", port.name)),
-            None => Ok(graph),
-        }
+        })
     }
+}
 
-    fn knows(&self, input: &str) -> bool {
-        const SMALL: [&str; 5] =
-            ["input_ids", "attention_mask", "position_ids", "use_cache_branch", "num_logits_to_keep"];
-        SMALL.contains(&input) || self.planes.iter().any(|plane| plane.past == input)
+fn logits_type(outputs: &[Port]) -> Result<ElementType, String> {
+    let logits = outputs.iter().find(|port| port.name == "logits").ok_or("it has no output \"logits\"")?;
+    if !is_float(logits.element_type) {
+        return Err(format!("output \"logits\" is of type {}", logits.element_type));
     }
+    let [_, _, _] = logits.dimensions.as_slice() else {
+        let dimensions = &logits.dimensions;
+        return Err(format!("output \"logits\" has dimensions {dimensions:?} instead of [b, s, vocabulary]"));
+    };
+    Ok(logits.element_type)
 }
 
 fn planes(inputs: &[Port], outputs: &[Port]) -> Result<(Vec<Plane>, ElementType), String> {
@@ -168,7 +187,8 @@ mod tests {
         let graph = HubGraph::read(&inputs, &outputs).unwrap();
         assert_eq!((graph.planes.len(), graph.planes[3].heads, graph.planes[3].head_size), (4, 3, 20));
         assert_eq!((graph.element_type, graph.logits_type), (ElementType::F32, ElementType::F16));
-        assert!(graph.attention_mask && !graph.position_ids && !graph.use_cache_branch);
+        let takes = graph.takes;
+        assert!(takes.attention_mask && !takes.position_ids && !takes.use_cache_branch);
 
         inputs.push(port("position_ids", ElementType::I64, &[-1, -1]));
         inputs.push(port("use_cache_branch", ElementType::Other, &[1]));
@@ -178,7 +198,8 @@ mod tests {
         outputs[1].dimensions = vec![None, Some(5), None, Some(8)];
         outputs[0].dimensions[2] = None;
         let graph = HubGraph::read(&inputs, &outputs).unwrap();
-        assert!(graph.position_ids && graph.use_cache_branch && graph.num_logits_to_keep);
+        let takes = graph.takes;
+        assert!(takes.position_ids && takes.use_cache_branch && takes.num_logits_to_keep);
         assert_eq!((graph.planes[0].heads, graph.planes[0].head_size), (5, 8));
     }
 
@@ -199,6 +220,28 @@ mod tests {
                 _ => assert!(read.unwrap_err().contains(&missing)),
             }
         }
+    }
+
+    #[test]
+    fn the_first_graph_of_a_pair_has_the_outputs_of_the_other_and_no_past() {
+        let (inputs, outputs) = model(2);
+        let graph = HubGraph::read(&inputs, &outputs).unwrap();
+        let positions = port("position_ids", ElementType::I64, &[-1, -1]);
+        let takes = graph.read_first(&[inputs[0].clone(), positions], &outputs).unwrap();
+        assert!(takes.position_ids && !takes.attention_mask);
+        for missing in &outputs {
+            let others: Vec<Port> = outputs.iter().filter(|port| *port != missing).cloned().collect();
+            let error = graph.read_first(&inputs[..2], &others).unwrap_err();
+            assert!(error.contains(&missing.name), "{error}");
+        }
+        let error = graph.read_first(&inputs, &outputs).unwrap_err();
+        assert!(error.contains("past_key_values.0.key"), "{error}");
+        let error = graph.read_first(&inputs[1..2], &outputs).unwrap_err();
+        assert!(error.contains("input_ids"), "{error}");
+        let (_, mut outputs) = model(2);
+        outputs[0].element_type = ElementType::F32;
+        let error = graph.read_first(&inputs[..2], &outputs).unwrap_err();
+        assert!(error.contains("logits"), "{error}");
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! [b, heads, past, head_size]`. Outputs: `logits [b, s, vocabulary]` and `present.N.{key,value}` with `past + s` rows.
 //! Hugging Face Optimum, onnxruntime-genai and transformers.js write their folders so; some graphs do without the mask
 //! or the positions, take `use_cache_branch` (a merged decoder) or `num_logits_to_keep`, or give the last position's
-//! logits alone.
+//! logits alone. Of a pair of graphs, the first run of a sequence goes through one that takes no past, and those after it
+//! through another, of which older exports take one token at a time.
 //!
 //! The rows of a run all have one `past`. Decoding slots that hold equally many tokens share a run, as do those that
 //! hold fewer, padded and masked, where the graph leaves padding out of account. Graphs that mask attention do so for
@@ -23,7 +24,7 @@ use ort::{
 };
 
 use self::{
-    graph::{HubGraph, Plane},
+    graph::{HubGraph, Plane, Takes},
     rows::{Padding, SlotRows},
 };
 use super::{Decoder, DecoderConfig, Logits, Row, plan};
@@ -43,28 +44,59 @@ impl Element for f16 {
     const LOUD: Self = Self::from_f32_const(64.0);
 }
 
-/// The decoder of a graph in this layout.
+/// A graph of a model's folder, loaded.
+pub(super) struct GraphFile {
+    pub(super) name: String,
+    pub(super) session: Session,
+}
+
+impl GraphFile {
+    fn read<G>(
+        &self,
+        folder: &ModelFolder,
+        read: impl FnOnce(&[Port], &[Port]) -> Result<G, String>,
+    ) -> Result<G, InferenceError> {
+        read(&Port::all(self.session.inputs()), &Port::all(self.session.outputs()))
+            .map_err(|problem| InferenceError::unsupported(folder.id(), format!("{}: {problem}", self.name)))
+    }
+}
+
+/// The decoder of a graph in this layout, or of a pair: `first` is for the first run of a sequence, `file` for those after
+/// it.
 ///
 /// # Errors
-/// [`InferenceError::ModelUnsupported`] says what the graph lacks; [`InferenceError::RunFailed`] when the graph
+/// [`InferenceError::ModelUnsupported`] says which graph lacks what; [`InferenceError::RunFailed`] when a graph
 /// can't be run.
 pub(super) fn open(
-    session: Session,
+    file: GraphFile,
+    first: Option<GraphFile>,
     folder: &ModelFolder,
     config: &DecoderConfig,
 ) -> Result<Box<dyn Decoder>, InferenceError> {
-    let graph = HubGraph::read(&Port::all(session.inputs()), &Port::all(session.outputs()))
-        .map_err(|problem| InferenceError::unsupported(folder.id(), problem))?;
+    let graph = file.read(folder, HubGraph::read)?;
+    let first_run = |file: GraphFile| {
+        let takes = file.read(folder, |inputs, outputs| graph.read_first(inputs, outputs));
+        takes.map(|takes| FirstRun { session: file.session, takes })
+    };
+    let first = first.map(first_run).transpose()?;
     if graph.element_type == ElementType::F16 {
-        Ok(Box::new(HubDecoder::<f16>::new(session, graph, config)?))
+        Ok(Box::new(HubDecoder::<f16>::new(file.session, graph, first, config)?))
     } else {
-        Ok(Box::new(HubDecoder::<f32>::new(session, graph, config)?))
+        Ok(Box::new(HubDecoder::<f32>::new(file.session, graph, first, config)?))
     }
+}
+
+/// The half of a pair that takes no past.
+struct FirstRun {
+    session: Session,
+    takes: Takes,
 }
 
 struct HubDecoder<T> {
     session: Session,
     graph: HubGraph,
+    /// Of a pair; `session` runs what comes after it.
+    first: Option<FirstRun>,
     slots: usize,
     context_length: usize,
     cache_tokens: usize,
@@ -108,16 +140,57 @@ impl Batch<'_> {
     fn past(&self) -> usize {
         self.kept.iter().copied().max().unwrap_or_default()
     }
+
+    /// All inputs but the cache.
+    fn small_inputs(
+        &self,
+        takes: Takes,
+        padding: Padding,
+    ) -> ort::Result<Vec<(&'static str, SessionInputValue<'static>)>> {
+        let (count, width, past) = (self.slots.len(), self.width(), self.past());
+        let ids: Vec<i64> = self.tokens.iter().copied().flatten().map(|&token| i64::from(token)).collect();
+        let mut feeds = vec![("input_ids", Tensor::from_array(([count, width], ids))?.into())];
+        if takes.attention_mask {
+            let first = |kept: usize| match padding {
+                Padding::Front => past - kept,
+                Padding::Back => 0,
+            };
+            let real = |kept: usize| first(kept)..first(kept) + kept + width;
+            let row =
+                |kept: usize| (0..past + width).map(move |place| i64::from(real(kept).contains(&place)));
+            let mask: Vec<i64> = self.kept.iter().flat_map(|&kept| row(kept)).collect();
+            feeds.push(("attention_mask", Tensor::from_array(([count, past + width], mask))?.into()));
+        }
+        if takes.position_ids {
+            let positions = self.kept.iter().flat_map(|&kept| kept as i64..(kept + width) as i64);
+            let positions: Vec<i64> = positions.collect();
+            feeds.push(("position_ids", Tensor::from_array(([count, width], positions))?.into()));
+        }
+        if takes.use_cache_branch {
+            feeds.push(("use_cache_branch", Tensor::from_array(([1], vec![past > 0]))?.into()));
+        }
+        if takes.num_logits_to_keep {
+            let kept = vec![self.logits.max(1) as i64];
+            feeds.push(("num_logits_to_keep", Tensor::from_array(([0_usize; 0], kept))?.into()));
+        }
+        Ok(feeds)
+    }
 }
 
 impl<T: Element> HubDecoder<T> {
-    fn new(session: Session, graph: HubGraph, config: &DecoderConfig) -> Result<Self, InferenceError> {
+    fn new(
+        session: Session,
+        graph: HubGraph,
+        first: Option<FirstRun>,
+        config: &DecoderConfig,
+    ) -> Result<Self, InferenceError> {
         let planes = graph.planes.len();
         let rows = |padding| SlotRows::new(config.slots, planes, T::default(), padding);
         let mut decoder = Self {
             vocabulary_size: 0,
             session,
             graph,
+            first,
             slots: config.slots,
             context_length: config.context_length,
             cache_tokens: config.most_tokens(),
@@ -151,8 +224,8 @@ impl<T: Element> HubDecoder<T> {
         const LENGTH: usize = 8;
         const TOLERANCE: f32 = 0.01;
         // Padding in front moves what a run adds away from the rows before it, unless the graph is told positions.
-        let moves = padding == Padding::Front && !self.graph.position_ids;
-        if self.slots == 1 || self.context_length <= LENGTH || !self.graph.attention_mask || moves {
+        let moves = padding == Padding::Front && !self.graph.takes.position_ids;
+        if self.slots == 1 || self.context_length <= LENGTH || !self.graph.takes.attention_mask || moves {
             return Ok(false);
         }
         // Of tokens that are all the same, attention gives the same mean whatever their positions.
@@ -179,13 +252,15 @@ impl<T: Element> HubDecoder<T> {
     /// Runs a batch and keeps its rows; gives the graph's logits.
     fn run(&mut self, batch: &Batch<'_>, control: &RunControl) -> Result<DynValue, InferenceError> {
         let past = self.past(batch).map_err(InferenceError::run_failed)?;
-        let mut feeds = self.small_inputs(batch).map_err(InferenceError::run_failed)?;
+        let (session, takes, past) = match &mut self.first {
+            Some(first) if batch.past() == 0 => (&mut first.session, first.takes, Vec::new()),
+            _ => (&mut self.session, self.graph.takes, past),
+        };
+        let mut feeds = batch.small_inputs(takes, self.rows.padding).map_err(InferenceError::run_failed)?;
         let names = self.graph.planes.iter().map(|plane| plane.past.as_str());
         feeds.extend(names.zip(past.into_iter().map(SessionInputValue::from)));
-        let mut outputs = self
-            .session
-            .run_with_options(feeds, control.options()?)
-            .map_err(|error| control.run_error(error))?;
+        let mut outputs =
+            session.run_with_options(feeds, control.options()?).map_err(|error| control.run_error(error))?;
         let mut output = |name: &str| {
             let missing = || InferenceError::run_failed(format!("no output {name:?}"));
             outputs.remove(name).ok_or_else(missing)
@@ -228,38 +303,9 @@ impl<T: Element> HubDecoder<T> {
         gathered.collect()
     }
 
-    /// All inputs but the cache.
-    fn small_inputs(
-        &self,
-        batch: &Batch<'_>,
-    ) -> ort::Result<Vec<(&'static str, SessionInputValue<'static>)>> {
-        let (count, width, past) = (batch.slots.len(), batch.width(), batch.past());
-        let ids: Vec<i64> = batch.tokens.iter().copied().flatten().map(|&token| i64::from(token)).collect();
-        let mut feeds = vec![("input_ids", Tensor::from_array(([count, width], ids))?.into())];
-        if self.graph.attention_mask {
-            let first = |kept: usize| match self.rows.padding {
-                Padding::Front => past - kept,
-                Padding::Back => 0,
-            };
-            let real = |kept: usize| first(kept)..first(kept) + kept + width;
-            let row =
-                |kept: usize| (0..past + width).map(move |place| i64::from(real(kept).contains(&place)));
-            let mask: Vec<i64> = batch.kept.iter().flat_map(|&kept| row(kept)).collect();
-            feeds.push(("attention_mask", Tensor::from_array(([count, past + width], mask))?.into()));
-        }
-        if self.graph.position_ids {
-            let positions = batch.kept.iter().flat_map(|&kept| kept as i64..(kept + width) as i64);
-            let positions: Vec<i64> = positions.collect();
-            feeds.push(("position_ids", Tensor::from_array(([count, width], positions))?.into()));
-        }
-        if self.graph.use_cache_branch {
-            feeds.push(("use_cache_branch", Tensor::from_array(([1], vec![past > 0]))?.into()));
-        }
-        if self.graph.num_logits_to_keep {
-            let kept = vec![batch.logits.max(1) as i64];
-            feeds.push(("num_logits_to_keep", Tensor::from_array(([0_usize; 0], kept))?.into()));
-        }
-        Ok(feeds)
+    /// What takes a past, of a merged decoder or a pair, was traced with one token, and may hold no causal mask or take no more.
+    fn continues_by_one(&self) -> bool {
+        self.graph.takes.use_cache_branch || self.first.is_some()
     }
 
     /// Runs rows that share a run; the logits that they ask for go to the end of `values`.
@@ -270,9 +316,8 @@ impl<T: Element> HubDecoder<T> {
         control: &RunControl,
     ) -> Result<(), InferenceError> {
         let width = rows[0].tokens.len();
-        // The branch of a merged decoder that takes a past was traced with one token, and may hold no causal mask.
         let one_by_one =
-            self.graph.use_cache_branch && rows[0].position > 0 || !self.every_position && rows[0].logits > 1;
+            self.continues_by_one() && rows[0].position > 0 || !self.every_position && rows[0].logits > 1;
         let piece = if one_by_one { 1 } else { width };
         for at in (0..width).step_by(piece) {
             // Rows of several tokens run alone, so that what one asks for comes in its order.
@@ -383,7 +428,7 @@ impl<T: Element> Decoder for HubDecoder<T> {
     }
 
     fn takes_any_piece(&self) -> bool {
-        !self.graph.use_cache_branch && self.every_position
+        !self.continues_by_one() && self.every_position
     }
 
     fn recycle(&mut self, logits: Logits) {
@@ -414,18 +459,29 @@ mod tests {
         let runtime = Runtime::start(&RuntimeConfig::default()).unwrap();
         let padding = |model: &str, file: &str, slots: usize| {
             let folder = ModelFolder::open(&hub.join(model)).unwrap();
-            let session = open_session(&runtime, &folder, file, &SessionConfig::default()).unwrap();
-            let graph = HubGraph::read(&Port::all(session.inputs()), &Port::all(session.outputs())).unwrap();
+            let open = |file: &str| {
+                let session = open_session(&runtime, &folder, file, &SessionConfig::default()).unwrap();
+                let (inputs, outputs) = (Port::all(session.inputs()), Port::all(session.outputs()));
+                (session, inputs, outputs)
+            };
+            let (session, inputs, outputs) = open(file);
+            let graph = HubGraph::read(&inputs, &outputs).unwrap();
+            let first = folder.has("decoder_model.onnx").then(|| {
+                let (session, inputs, outputs) = open("decoder_model.onnx");
+                FirstRun { session, takes: graph.read_first(&inputs, &outputs).unwrap() }
+            });
             let config = DecoderConfig { slots, context_length: 16, tokens: None };
-            let decoder = HubDecoder::<f32>::new(session, graph, &config).unwrap();
+            let decoder = HubDecoder::<f32>::new(session, graph, first, &config).unwrap();
             decoder.padding.then_some(decoder.rows.padding)
         };
         assert_eq!(padding("llama", "model.onnx", 2), Some(Padding::Front));
         assert_eq!(padding("gpt2-merged", "decoder_model_merged.onnx", 2), Some(Padding::Front));
+        assert_eq!(padding("llama-pair", "decoder_with_past_model.onnx", 2), Some(Padding::Front));
         assert_eq!(padding("phi3", "model.onnx", 2), Some(Padding::Front));
         assert_eq!(padding("qwen3-genai", "model.onnx", 2), Some(Padding::Back));
-        // It counts positions by the rows of its cache.
+        // These count positions by the rows of their cache.
         assert_eq!(padding("gemma", "model.onnx", 2), None);
+        assert_eq!(padding("llama-pair-one", "decoder_with_past_model.onnx", 2), None);
         assert_eq!(padding("gemma-genai", "model.onnx", 2), Some(Padding::Back));
         assert_eq!(padding("llama", "model.onnx", 1), None);
     }
