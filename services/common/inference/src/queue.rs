@@ -171,7 +171,8 @@ impl<T> FairQueue<T> {
         let firsts: Vec<_> = firsts.collect();
         let waited = |&&(_, _, waiter): &&(usize, usize, &Waiter<T>)| waiter.waited(self.gone);
         let longest = firsts.iter().max_by_key(waited).filter(|first| waited(first) >= LAST_PATIENCE);
-        let may_go = |(_, _, waiter): &&(usize, usize, &Waiter<T>)| may_go(&waiter.item, waiter.risen(self.gone));
+        let may_go =
+            |(_, _, waiter): &&(usize, usize, &Waiter<T>)| may_go(&waiter.item, waiter.risen(self.gone));
         let next = match longest {
             Some(longest) => Some(longest).filter(may_go),
             // Those that are not low in the order of turns, then those that are.

@@ -158,9 +158,10 @@ async fn a_model_is_listed_as_loading_until_it_is_ready() {
     let models = vec![served("llama"), slow, on_demand("after", "qwen2-f16")];
     let client = &mut connect(start_with(admitted(models))).await;
     let mut loads: Vec<JoinHandle<Result<(), Status>>> = Vec::new();
-    for (model, loading) in
-        [("smollm2-135m-instruct", &["smollm2-135m-instruct"][..]), ("after", &["after", "smollm2-135m-instruct"])]
-    {
+    for (model, loading) in [
+        ("smollm2-135m-instruct", &["smollm2-135m-instruct"][..]),
+        ("after", &["after", "smollm2-135m-instruct"]),
+    ] {
         let mut client_of_load = client.clone();
         loads.push(tokio::spawn(async move { load(&mut client_of_load, model).await }));
         loop {

@@ -120,7 +120,10 @@ impl KvCache {
                 let start = self.word(plane, slot, head);
                 // SAFETY: the rows are in range, nothing borrows them, and zeros are as good as any other words.
                 unsafe {
-                    pages::discard(start.add(tokens.start * shape.row_words()), tokens.len() * shape.row_words());
+                    pages::discard(
+                        start.add(tokens.start * shape.row_words()),
+                        tokens.len() * shape.row_words(),
+                    );
                 }
             }
         }
@@ -204,7 +207,8 @@ mod tests {
     #[test]
     fn what_is_released_leaves_all_else_and_can_be_written_again() {
         // Rows of 256 bytes: sixteen to a page.
-        let shape = KvShape { planes: 2, slots: 2, heads: 2, context_length: 100, head_size: 64, element_bytes: 4 };
+        let shape =
+            KvShape { planes: 2, slots: 2, heads: 2, context_length: 100, head_size: 64, element_bytes: 4 };
         let mut cache = KvCache::new(shape);
         let each = || {
             (0..2).flat_map(|p| {

@@ -91,7 +91,9 @@ fn who_came_last_makes_room_for_what_others_write() {
     cycle(&mut bench.scheduler, &bench.shared);
     assert_eq!(bench.scheduler.slots_in_use(), 2, "both fit, as long as their answers are short");
     until_end(&mut bench, 0);
-    assert!(bench.callers[1].text.len() < bench.callers[1].expected.0.len() / 2, "it has waited");
+    // Side by side they would have written as much.
+    let waiting = &bench.callers[1];
+    assert!(waiting.text.len() < waiting.expected.0.len() * 3 / 4, "it has waited");
     bench.settle();
     assert_whole(&bench);
 }

@@ -167,7 +167,11 @@ impl Decoder for FakeDecoder {
             }
         }
         let held: usize = self.kv.iter().map(Vec::len).sum();
-        assert!(held <= self.behaviour.cache_tokens, "{held} rows in a cache of {}", self.behaviour.cache_tokens);
+        assert!(
+            held <= self.behaviour.cache_tokens,
+            "{held} rows in a cache of {}",
+            self.behaviour.cache_tokens
+        );
         Ok(Logits::new(VOCABULARY, values))
     }
 

@@ -164,7 +164,8 @@ impl Bench {
 pub(super) fn assert_whole(bench: &Bench) {
     for (at, caller) in bench.callers.iter().enumerate() {
         assert_eq!(caller.text, caller.expected.0, "call {at}");
-        let written = matches!(&caller.end, Some(Ok(finished)) if finished.completion_tokens == caller.expected.1);
+        let written =
+            matches!(&caller.end, Some(Ok(finished)) if finished.completion_tokens == caller.expected.1);
         assert!(written, "call {at} has ended as {:?}", caller.end);
     }
 }
