@@ -135,7 +135,7 @@ impl Client {
             .await
     }
 
-    /// Turns texts into unit vectors.
+    /// Turns texts into vectors.
     ///
     /// # Errors
     /// As the gateway says.

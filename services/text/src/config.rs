@@ -154,14 +154,17 @@ impl Default for GenerationConfig {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EmbeddingConfig {
-    /// Put before each text; none: as the model's `atelier.json` says, else nothing.
+    /// Put before each text; none: as the model's `atelier.json` says, else `config_sentence_transformers.json`
+    /// (`default_prompt_name`), else nothing.
     pub prefix: Option<String>,
     /// Put before the query of a ranking; none: as `atelier.json` says (`query_prefix`), else `config_sentence_transformers.json`
     /// (`prompts`), else as before each text.
     pub query_prefix: Option<String>,
     /// As `query_prefix`, before each document: `document_prefix`, or the prompt `document` or `passage`.
     pub document_prefix: Option<String>,
-    /// Most tokens of a text; none: as the model's `atelier.json` says, else 512.
+    /// Most tokens of a text; none: as the model's `atelier.json` says, else its folder's `sentence_bert_config.json`
+    /// (`max_seq_length`), else `tokenizer_config.json` (`model_max_length`) or `config.json` (`max_position_embeddings`),
+    /// whichever is less, else 512.
     pub max_length: Option<usize>,
     /// Queue and batches.
     pub batcher: BatcherConfig,

@@ -1,4 +1,4 @@
-//! A loaded sentence encoder: texts in, unit vectors out, many texts in one run.
+//! A loaded sentence encoder: texts in, vectors out, many texts in one run.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -10,21 +10,20 @@ use serde::Deserialize;
 use crate::{
     TextError,
     config::{EmbeddingConfig, ModelConfig},
-    encoder::{Encoder, Tokens},
+    encoder::{self, Encoder, Tokens},
+    files::read_or_default,
     generation::Caller,
+    sentence::SentenceFolder,
     tokens::TextTokenizer,
     truncation::{Cut, Truncation},
 };
 
-/// Longest text of an encoder that does not say, in tokens: what BERT-like encoders are trained with.
-pub(crate) const DEFAULT_MAX_LENGTH: usize = 512;
-const OUTPUT: &str = "sentence_embedding";
 const SENTENCE_TRANSFORMERS: &str = "config_sentence_transformers.json";
 
-/// A vector of length 1 (L2) and what it was made of.
+/// A vector and what it was made of.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Embedded {
-    /// The vector.
+    /// The vector, of length 1 (L2) unless the model's folder says otherwise.
     pub values: Vec<f32>,
     /// Tokens that the model read.
     pub tokens: usize,
@@ -42,6 +41,8 @@ pub(crate) struct EmbeddingModel {
     pub dimensions: usize,
     /// Most tokens of a text, prefix and special tokens included.
     pub max_length: usize,
+    /// Vectors are scaled to length 1.
+    normalised: bool,
     prefixes: Prefixes,
     tokenizer: Arc<TextTokenizer>,
     batcher: Batcher<Encoder>,
@@ -62,6 +63,8 @@ struct SentenceTransformersFile {
     /// What is put before texts, by what they are for.
     #[serde(default)]
     prompts: BTreeMap<String, String>,
+    /// Which of them is put before texts of no special purpose.
+    default_prompt_name: Option<String>,
 }
 
 /// What a text is to its model.
@@ -87,7 +90,8 @@ impl Prefixes {
     /// As the configuration says, else the model's manifest, else what sentence-transformers wrote beside it. Where none of them
     /// tells queries and documents from other texts, neither does the model.
     fn new(config: &EmbeddingConfig, options: ManifestOptions, mut file: SentenceTransformersFile) -> Self {
-        let text = config.prefix.clone().or(options.prefix).unwrap_or_default();
+        let usual = file.default_prompt_name.and_then(|name| file.prompts.get(&name).cloned());
+        let text = config.prefix.clone().or(options.prefix).or(usual).unwrap_or_default();
         let query = config.query_prefix.clone().or(options.query_prefix);
         let document = config.document_prefix.clone().or(options.document_prefix);
         let mut prompt = |names: &[&str]| names.iter().find_map(|name| file.prompts.remove(*name));
@@ -118,24 +122,30 @@ impl EmbeddingModel {
         folder: &ModelFolder,
         config: &ModelConfig,
     ) -> Result<Self, TextError> {
-        let tokenizer = Arc::new(TextTokenizer::load(&folder.file("tokenizer.json")?)?);
+        let sentence = SentenceFolder::read(folder)?;
+        let tokenizer = TextTokenizer::load(&folder.file("tokenizer.json")?)?;
+        let tokenizer = if sentence.is_lower_case() { tokenizer.lower_case()? } else { tokenizer };
         let options: ManifestOptions = folder.options()?;
         let settings = &config.embedding;
-        let mut encoder = Encoder::load(runtime, folder, &config.session, OUTPUT)?;
-        let probe = tokenizer.encode_truncated("warm-up", DEFAULT_MAX_LENGTH, Cut::End)?;
+        let max_length = match settings.max_length.or(options.max_length) {
+            Some(length) => length,
+            None => sentence.max_length()?,
+        };
+        let graph = encoder::load_graph(runtime, folder, &config.session)?;
+        let output = sentence.output(graph.outputs())?;
+        let mut encoder = Encoder::new(graph, output);
+        let probe = tokenizer.encode_truncated("warm-up", max_length, Cut::End)?;
         let dimensions = encoder.probe(Tokens { ids: probe.ids, types: Vec::new() })?.len();
         let batcher = encoder.start(config.id.as_str(), &settings.batcher)?;
-        let file = match folder.has(SENTENCE_TRANSFORMERS) {
-            true => folder.json(SENTENCE_TRANSFORMERS)?,
-            false => SentenceTransformersFile::default(),
-        };
+        let file = read_or_default(folder, SENTENCE_TRANSFORMERS)?;
         Ok(Self {
             model: ModelRef { id: config.id.clone(), revision: folder.model().revision.clone() },
             license: folder.license().to_owned(),
             dimensions,
-            max_length: settings.max_length.or(options.max_length).unwrap_or(DEFAULT_MAX_LENGTH),
+            max_length,
+            normalised: sentence.is_normalised(),
             prefixes: Prefixes::new(settings, options, file),
-            tokenizer,
+            tokenizer: Arc::new(tokenizer),
             batcher,
         })
     }
@@ -179,7 +189,8 @@ impl EmbeddingModel {
         let tokens = kept.ids.len();
         let ticket = Ticket { deadline: caller.deadline, tenant: caller.tenant };
         let values = self.batcher.submit(Tokens { ids: kept.ids, types: Vec::new() }, ticket).await?;
-        Ok(Embedded { values: unit(&values), tokens, truncated })
+        let values = if self.normalised { unit(&values) } else { values };
+        Ok(Embedded { values, tokens, truncated })
     }
 }
 
@@ -215,6 +226,9 @@ mod tests {
         assert_eq!(prefixes("{}", r#"{"prefix": "q: "}"#, "{}"), ["q: ", "q: ", "q: "]);
         let options = r#"{"prefix": "q: ", "document_prefix": "d: ", "dimensions": 8}"#;
         assert_eq!(prefixes("{}", options, e5), ["q: ", "query: ", "d: "]);
+        let usual = r#"{"prompts": {"query": "query: ", "usual": "u: "}, "default_prompt_name": "usual"}"#;
+        assert_eq!(prefixes("{}", "{}", usual), ["u: ", "query: ", "u: "]);
+        assert_eq!(prefixes("{}", r#"{"prefix": ""}"#, usual), ["", "query: ", ""]);
         let config = r#"{"query_prefix": "", "document_prefix": "doc: "}"#;
         assert_eq!(prefixes(config, options, e5), ["q: ", "", "doc: "]);
     }

@@ -108,7 +108,11 @@ impl GenerationFile {
     }
 }
 
-fn read_or_default<T: Default + DeserializeOwned>(folder: &ModelFolder, name: &str) -> Result<T, TextError> {
+/// A file of the folder, or what stands for one that is not there.
+pub(crate) fn read_or_default<T: Default + DeserializeOwned>(
+    folder: &ModelFolder,
+    name: &str,
+) -> Result<T, TextError> {
     if folder.has(name) { Ok(folder.json(name)?) } else { Ok(T::default()) }
 }
 
@@ -203,9 +207,24 @@ impl TokenizerFile {
     }
 }
 
+/// A folder of these files, in a temporary one.
+#[cfg(test)]
+pub(crate) fn written_folder(files: &[(&str, &str)]) -> (tempfile::TempDir, ModelFolder) {
+    let made = tempfile::tempdir().expect("a temporary folder can be made");
+    let path = made.path().join("model");
+    std::fs::create_dir(&path).expect("a folder can be made");
+    for (name, text) in files {
+        let file = path.join(name);
+        std::fs::create_dir_all(file.parent().expect("it is in the folder")).expect("a folder can be made");
+        std::fs::write(file, text).expect("the file can be written");
+    }
+    let opened = ModelFolder::open(&path).expect("the folder is whole");
+    (made, opened)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{written_folder as folder, *};
 
     #[test]
     fn a_silent_file_leaves_the_documented_defaults() {
@@ -240,20 +259,6 @@ mod tests {
         let file: TokenizerFile =
             serde_json::from_str(r#"{"chat_template": "x", "bos_token": null}"#).expect("it parses");
         assert!(matches!(file.chat_template, Some(Templates::One(_))) && file.bos_token.is_none());
-    }
-
-    fn folder(files: &[(&str, &str)]) -> (tempfile::TempDir, ModelFolder) {
-        let made = tempfile::tempdir().expect("a temporary folder can be made");
-        let path = made.path().join("model");
-        std::fs::create_dir(&path).expect("a folder can be made");
-        for (name, text) in files {
-            let file = path.join(name);
-            std::fs::create_dir_all(file.parent().expect("it is in the folder"))
-                .expect("a folder can be made");
-            std::fs::write(file, text).expect("the file can be written");
-        }
-        let opened = ModelFolder::open(&path).expect("the folder is whole");
-        (made, opened)
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! A call goes: `service` (gRPC) -> `convert` (checks) -> `generation` (template, tokens) -> `engine` (slots, steps;
 //! `sampling` chooses tokens, `detokenize`, `tools` and `stop` make text and calls of them) -> events back to the caller.
 //! Texts that are scored (`score`) take the same way and write nothing. Embeddings and rankings go through `embedding` or
-//! `rerank`, `encoder` and the batcher of `atelier-inference`.
+//! `rerank`, `encoder` and the batcher of `atelier-inference`; `sentence` reads what an encoder's folder says, `pooling` makes one
+//! vector of many.
 
 mod admin;
 mod catalogue;
@@ -21,10 +22,12 @@ mod generation;
 mod grammar;
 mod memory;
 mod metrics;
+mod pooling;
 mod registry;
 mod rerank;
 pub mod sampling;
 mod score;
+mod sentence;
 mod service;
 pub mod stop;
 pub mod template;

@@ -13,9 +13,10 @@ use crate::{
     TextError,
     catalogue::LoadedModel,
     config::ModelConfig,
-    embedding::{DEFAULT_MAX_LENGTH, EmbeddingModel, Part},
-    encoder::Encoder,
+    embedding::{EmbeddingModel, Part},
+    encoder::{self, Encoder, Output},
     generation::Caller,
+    sentence::DEFAULT_MAX_LENGTH,
     tokens::{Segment, TextTokenizer},
     truncation::{Cut, Truncation},
 };
@@ -123,10 +124,13 @@ fn field(index: usize) -> String {
     format!("documents[{index}]")
 }
 
-/// Of unit vectors.
+/// Of vectors of any length; one of zeros, which points nowhere, gives 0.
 fn cosine(one: &[f32], other: &[f32]) -> f32 {
-    let product: f64 = one.iter().zip(other).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
-    product.clamp(-1.0, 1.0) as f32
+    let product = |one: &[f32], other: &[f32]| -> f64 {
+        one.iter().zip(other).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+    };
+    let lengths = (product(one, one) * product(other, other)).sqrt();
+    if lengths > 0.0 { (product(one, other) / lengths).clamp(-1.0, 1.0) as f32 } else { 0.0 }
 }
 
 /// A model that says how well a document answers a query.
@@ -167,7 +171,12 @@ impl CrossEncoder {
         let tokenizer = Arc::new(TextTokenizer::load(&folder.file("tokenizer.json")?)?);
         let options: ManifestOptions = folder.options()?;
         let settings = &config.reranking;
-        let mut encoder = Encoder::load(runtime, folder, &config.session, OUTPUT)?;
+        let graph = encoder::load_graph(runtime, folder, &config.session)?;
+        if graph.outputs().iter().all(|port| port.name != OUTPUT) {
+            let problem = format!("its graph has no output {OUTPUT:?}");
+            return Err(InferenceError::ModelUnsupported { model: config.id.to_string(), problem }.into());
+        }
+        let mut encoder = Encoder::new(graph, Output::Rows(OUTPUT));
         let segment = tokenizer.segment("warm-up")?;
         let (probe, _) = tokenizer.pair(&segment, "warm-up", DEFAULT_MAX_LENGTH, Cut::End)?;
         let logits = encoder.probe(probe)?.len();
@@ -235,4 +244,17 @@ impl CrossEncoder {
 /// What makes a probability of a logit.
 fn logistic(logit: f32) -> f32 {
     1.0 / (1.0 + (-logit).exp())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cosine_does_not_depend_on_lengths() {
+        assert_eq!(cosine(&[3.0, 4.0], &[6.0, 8.0]), 1.0);
+        assert_eq!(cosine(&[0.5, 0.0], &[-7.0, 0.0]), -1.0);
+        assert!((cosine(&[2.0, 0.0], &[3.0, 3.0]) - 0.5_f32.sqrt()).abs() < 1e-6);
+        assert_eq!(cosine(&[0.0, 0.0], &[1.0, 2.0]), 0.0);
+    }
 }

@@ -1,8 +1,11 @@
 //! A model's tokenizer (`tokenizer.json` of the `tokenizers` library).
 
-use std::{collections::HashMap, path::Path, sync::LazyLock};
+use std::{collections::HashMap, iter, path::Path, sync::LazyLock};
 
-use tokenizers::{DecoderWrapper, Encoding, PostProcessor, Tokenizer, TruncationDirection};
+use tokenizers::{
+    DecoderWrapper, Encoding, PostProcessor, Tokenizer, TruncationDirection,
+    normalizers::{Lowercase, Sequence},
+};
 
 use crate::{encoder::Tokens, error::TextError, truncation::Cut};
 
@@ -58,6 +61,17 @@ impl TextTokenizer {
         special.sort_unstable();
         let is_byte_level = matches!(inner.get_decoder(), Some(DecoderWrapper::ByteLevel(_)));
         Ok(Self { inner, special, is_byte_level })
+    }
+
+    /// Reads texts in small letters, before whatever it does with them itself.
+    ///
+    /// # Errors
+    /// Its added tokens can't be read so.
+    pub(crate) fn lower_case(mut self) -> Result<Self, TextError> {
+        let own = self.inner.get_normalizer().cloned();
+        let normalizers = iter::once(Lowercase.into()).chain(own).collect();
+        self.inner.with_normalizer(Some(Sequence::new(normalizers))).map_err(TextError::Tokenizer)?;
+        Ok(self)
     }
 
     /// Spellings of the special tokens, such as `<|im_end|>`.

@@ -80,7 +80,7 @@ pub(crate) enum Command {
     Moderate(ModerateArgs),
     /// Judge a text or picture under the policy without generating anything; exit code 3 where it is blocked
     Check(CheckArgs),
-    /// Turn texts or pictures into unit vectors
+    /// Turn texts or pictures into vectors
     Embed(EmbedArgs),
     /// Put documents in the order in which they answer a query
     Rerank(RerankArgs),

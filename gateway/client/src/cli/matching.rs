@@ -48,7 +48,7 @@ pub(crate) async fn run(
         let row = |(text, vector): (&String, &[f32])| MatchDocument {
             file: path.display().to_string(),
             text: text.clone(),
-            cosine: picture.iter().zip(vector).map(|(a, b)| a * b).sum(),
+            cosine: cosine(&picture, vector),
         };
         let vectors = embedded.embeddings.iter().map(|embedding| embedding.values.as_slice());
         let mut rows: Vec<_> = texts.iter().zip(vectors).map(row).collect();
@@ -60,6 +60,13 @@ pub(crate) async fn run(
         document.matches.sort_by(|a, b| b.cosine.total_cmp(&a.cosine));
     }
     print(out, &document)
+}
+
+/// Texts' vectors need not have length 1; one of zeros, which points nowhere, gives 0.
+fn cosine(one: &[f32], other: &[f32]) -> f32 {
+    let product = |one: &[f32], other: &[f32]| one.iter().zip(other).map(|(a, b)| a * b).sum::<f32>();
+    let lengths = (product(one, one) * product(other, other)).sqrt();
+    if lengths > 0.0 { product(one, other) / lengths } else { 0.0 }
 }
 
 /// An image model, of this name if one is given, and the text model whose space it shares.
@@ -93,5 +100,17 @@ fn print(out: &mut Output, document: &MatchesDocument) -> Result<(), CliError> {
     match (&document.image_model, &document.text_model) {
         (Some(image), Some(text)) => out.line(&format!("\nmodels {} and {}", named(image), named(text))),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cosine_does_not_depend_on_lengths() {
+        assert_eq!(cosine(&[3.0, 4.0], &[6.0, 8.0]), 1.0);
+        assert_eq!(cosine(&[0.5, 0.0], &[-7.0, 0.0]), -1.0);
+        assert_eq!(cosine(&[0.0, 0.0], &[1.0, 2.0]), 0.0);
     }
 }

@@ -10,6 +10,7 @@ mod identity;
 mod logprobs;
 mod models;
 mod rerank;
+mod sentence;
 mod service;
 mod tools;
 mod truncation;
