@@ -136,7 +136,7 @@ impl Ask {
 
     async fn send(self, route: &Route<TextClient>, context: &CallContext) -> Result<Upstream, Fault> {
         if self.is_for_several() && !self.streamed {
-            // Which are the best is known at the end.
+            // Which are the best and what all of them took is known at the end.
             let (usage, choices) = self.prompt.send_for_whole(route, context, self.generation).await?;
             let known = |choice: &text::Choice| {
                 let told = choice.completion.as_ref();
