@@ -36,6 +36,8 @@ pub(crate) struct Judged {
 /// What is decided about piece by piece.
 struct Pieces {
     stage: Stage,
+    /// The answer they are of.
+    choice: Option<u32>,
     part: Option<Part>,
     content: Content,
     /// SHA-256 and length of each.
@@ -84,20 +86,22 @@ impl Judge {
             }
         };
         let judged = Judged { verdict, scores, detectors };
-        let decision = Decision { window: None, part: None, content_sha256, content_bytes };
+        let decision = Decision { choice: None, window: None, part: None, content_sha256, content_bytes };
         self.write(call, &judged, decision).await?;
         Ok(judged)
     }
 
-    /// A decision about each window of an answer; `first` is the number of the first one.
+    /// A decision about each window of an answer; `choice` is the number of the answer, `first` that of the first window.
     pub(crate) async fn windows(
         &self,
         call: &Call,
+        choice: Option<u32>,
         windows: Vec<String>,
         first: u32,
     ) -> Result<Vec<Judged>, Fault> {
         let prints = windows.iter().map(|window| fingerprint_of([window.as_str()])).collect();
-        let pieces = Pieces { stage: Stage::Output, part: None, content: Content::Texts(windows), prints };
+        let content = Content::Texts(windows);
+        let pieces = Pieces { stage: Stage::Output, choice, part: None, content, prints };
         self.each(call, pieces, first, Behind::Dropped).await
     }
 
@@ -119,8 +123,8 @@ impl Judge {
             Part::Frame => Behind::Dropped,
             Part::Picture | Part::Preview | Part::Sheet => Behind::Judged,
         };
-        let judged =
-            self.each(call, Pieces { stage, part: Some(part), content, prints }, first, behind).await?;
+        let pieces = Pieces { stage, choice: None, part: Some(part), content, prints };
+        let judged = self.each(call, pieces, first, behind).await?;
         metrics::pictures(stage.as_str(), part.as_str(), judged.len());
         Ok(judged)
     }
@@ -132,7 +136,7 @@ impl Judge {
         first: u32,
         behind: Behind,
     ) -> Result<Vec<Judged>, Fault> {
-        let Pieces { stage, part, content, prints } = pieces;
+        let Pieces { stage, choice, part, content, prints } = pieces;
         let (count, medium) = (content.len(), content.medium());
         let measurement = self.measure(call, stage, content, false).await?;
         let decided: Vec<Judged> = match measurement {
@@ -150,7 +154,7 @@ impl Judge {
             }
         };
         for ((judged, (content_sha256, content_bytes)), window) in decided.iter().zip(prints).zip(first..) {
-            let decision = Decision { window: Some(window), part, content_sha256, content_bytes };
+            let decision = Decision { choice, window: Some(window), part, content_sha256, content_bytes };
             self.write(call, judged, decision).await?;
             if behind == Behind::Dropped && judged.verdict.outcome() != Outcome::Pass {
                 // What follows is neither sent nor decided about.

@@ -22,8 +22,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 write!(stdout(), "{}", delta.text)?;
                 stdout().flush()?;
             }
-            Event::ToolCall(call) => writeln!(stdout(), "[{}({})]", call.name, call.arguments_json)?,
-            Event::Verdict(verdict) => {
+            Event::ToolCall { call, .. } => writeln!(stdout(), "[{}({})]", call.name, call.arguments_json)?,
+            Event::Verdict { verdict, .. } => {
                 writeln!(stdout(), "\n[{:?}: {:?}]", verdict.action(), verdict.findings)?
             }
             Event::Completion(completion) => writeln!(stdout(), "\n[{:?}]", completion.finish_reason())?,

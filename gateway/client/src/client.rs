@@ -13,6 +13,7 @@ use atelier_proto::{
         gateway_service_client::GatewayServiceClient,
     },
     moderation::v1::Category,
+    text::v1::GenerationConfig,
 };
 use futures::Stream;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -100,10 +101,11 @@ impl Client {
     pub async fn stream_chat(&self, request: ChatRequest) -> Result<EventStream, ClientError> {
         let ChatRequest { model, messages, generation, tools, tool_choice } = request;
         let deadline = self.deadline();
+        let answers = answers(generation.as_ref());
         let request = StreamChatRequest { model, messages, generation, tools, tool_choice };
         let request = with_deadline(request, deadline);
-        let answer = bounded(deadline, self.raw().stream_chat(request)).await?;
-        Ok(EventStream::of_chat(answer, deadline))
+        let response = bounded(deadline, self.raw().stream_chat(request)).await?;
+        Ok(EventStream::of_chat(response, answers, deadline))
     }
 
     /// Answers a conversation in one message.
@@ -121,9 +123,10 @@ impl Client {
     pub async fn stream_generate(&self, request: GenerateRequest) -> Result<EventStream, ClientError> {
         let GenerateRequest { model, prompt, generation, echo } = request;
         let deadline = self.deadline();
+        let answers = answers(generation.as_ref());
         let request = with_deadline(StreamGenerateRequest { model, prompt, generation, echo }, deadline);
-        let answer = bounded(deadline, self.raw().stream_generate(request)).await?;
-        Ok(EventStream::of_generate(answer, deadline))
+        let response = bounded(deadline, self.raw().stream_generate(request)).await?;
+        Ok(EventStream::of_generate(response, answers, deadline))
     }
 
     /// Continues a raw prompt.
@@ -305,6 +308,11 @@ impl Interceptor for Identify {
         }
         Ok(request)
     }
+}
+
+/// How many answers a stream brings.
+fn answers(generation: Option<&GenerationConfig>) -> u32 {
+    generation.and_then(|generation| generation.n).unwrap_or(1).max(1)
 }
 
 /// Tells the gateway how much time is left.

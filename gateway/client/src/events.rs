@@ -26,10 +26,20 @@ pub enum Event {
     /// More text.
     Delta(Delta),
     /// The model asks for a tool to be run; only where tools were offered.
-    ToolCall(ToolCall),
+    ToolCall {
+        /// Which of several answers asks, from 0.
+        choice: u32,
+        /// What it asks for.
+        call: ToolCall,
+    },
     /// Output was flagged or blocked.
-    Verdict(Verdict),
-    /// The end: comes once, last.
+    Verdict {
+        /// Which of several answers it is about, from 0.
+        choice: u32,
+        /// What policy made of it.
+        verdict: Verdict,
+    },
+    /// The end of the answer: comes once, last; of several answers each has its own.
     Completion(Box<Completion>),
 }
 
@@ -59,44 +69,51 @@ pub enum VideoEvent {
     Completion(Box<VideoCompletion>),
 }
 
-/// A streamed answer: its events, of which the last is its end or an error, then nothing. Dropping it ends the call,
-/// and the model stops working for it.
+/// A streamed answer: its events, of which the last is its end or an error, then nothing. Several answers come mixed, up to the
+/// last one's end. Dropping it ends the call, and the model stops working for it.
 pub struct EventStream<E = Event> {
     events: BoxStream<'static, Result<E, ClientError>>,
     is_end: fn(&E) -> bool,
+    /// Ends that are still to come; 0 behind an error too.
+    ends: u32,
     deadline: Option<Pin<Box<Sleep>>>,
     request_id: Option<String>,
-    ended: bool,
 }
 
 impl EventStream<Event> {
     pub(crate) fn of_chat(
-        answer: Response<Streaming<StreamChatResponse>>,
+        response: Response<Streaming<StreamChatResponse>>,
+        answers: u32,
         deadline: Option<Instant>,
     ) -> Self {
         use stream_chat_response::Event as Wire;
-        Self::new(answer, deadline, ends_text, |message: StreamChatResponse| {
+        let stream = Self::new(response, deadline, ends_text, |message: StreamChatResponse| {
+            let choice = message.choice;
             message.event.map(|event| match event {
                 Wire::Delta(delta) => Event::Delta(delta),
-                Wire::ToolCall(call) => Event::ToolCall(call),
-                Wire::Verdict(verdict) => Event::Verdict(verdict),
+                Wire::ToolCall(call) => Event::ToolCall { choice, call },
+                Wire::Verdict(verdict) => Event::Verdict { choice, verdict },
                 Wire::Completion(completion) => Event::Completion(Box::new(completion)),
             })
-        })
+        });
+        Self { ends: answers, ..stream }
     }
 
     pub(crate) fn of_generate(
-        answer: Response<Streaming<StreamGenerateResponse>>,
+        response: Response<Streaming<StreamGenerateResponse>>,
+        answers: u32,
         deadline: Option<Instant>,
     ) -> Self {
         use stream_generate_response::Event as Wire;
-        Self::new(answer, deadline, ends_text, |message: StreamGenerateResponse| {
+        let stream = Self::new(response, deadline, ends_text, |message: StreamGenerateResponse| {
+            let choice = message.choice;
             message.event.map(|event| match event {
                 Wire::Delta(delta) => Event::Delta(delta),
-                Wire::Verdict(verdict) => Event::Verdict(verdict),
+                Wire::Verdict(verdict) => Event::Verdict { choice, verdict },
                 Wire::Completion(completion) => Event::Completion(Box::new(completion)),
             })
-        })
+        });
+        Self { ends: answers, ..stream }
     }
 }
 
@@ -152,7 +169,7 @@ impl<E: Send + 'static> EventStream<E> {
             })
         });
         let deadline = deadline.map(|deadline| Box::pin(sleep_until(deadline)));
-        Self { events: events.boxed(), is_end, deadline, request_id, ended: false }
+        Self { events: events.boxed(), is_end, ends: 1, deadline, request_id }
     }
 
     /// Name of the call in the gateway's log and audit trail.
@@ -171,7 +188,7 @@ impl<E> Stream for EventStream<E> {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
-        if this.ended {
+        if this.ends == 0 {
             return Poll::Ready(None);
         }
         let next = match this.events.poll_next_unpin(context) {
@@ -183,7 +200,10 @@ impl<E> Stream for EventStream<E> {
             }
         };
         let item = next.unwrap_or(Err(ClientError::Protocol("the answer ended without a completion")));
-        this.ended = item.as_ref().map_or(true, this.is_end);
+        match &item {
+            Ok(event) => this.ends -= u32::from((this.is_end)(event)),
+            Err(_) => this.ends = 0,
+        }
         Poll::Ready(Some(item))
     }
 }

@@ -11,8 +11,8 @@
 //! while let Some(event) = events.next().await {
 //!     match event? {
 //!         Event::Delta(delta) => print!("{}", delta.text),
-//!         Event::ToolCall(call) => println!("{}({})", call.name, call.arguments_json),
-//!         Event::Verdict(verdict) => eprintln!("{:?}", verdict.findings),
+//!         Event::ToolCall { call, .. } => println!("{}({})", call.name, call.arguments_json),
+//!         Event::Verdict { verdict, .. } => eprintln!("{:?}", verdict.findings),
 //!         Event::Completion(completion) => println!("\n{:?}", completion.finish_reason()),
 //!     }
 //! }

@@ -31,6 +31,9 @@ pub(crate) struct Record {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     scores: BTreeMap<&'static str, f32>,
     detectors: Vec<ModelRef>,
+    /// Which of the answers to a prompt it is about, from 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    choice: Option<u32>,
     /// Number of the window of the answer, or of the picture, from 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     window: Option<u32>,
@@ -80,6 +83,8 @@ impl Part {
 
 /// What a decision was about.
 pub(crate) struct Decision {
+    /// Which of the answers to a prompt.
+    pub(crate) choice: Option<u32>,
     /// Number of the window of an answer, or of the picture.
     pub(crate) window: Option<u32>,
     pub(crate) part: Option<Part>,
@@ -89,6 +94,8 @@ pub(crate) struct Decision {
 
 /// What left at the end of an answer.
 pub(crate) struct Left<'a> {
+    /// Which of the answers to a prompt it was.
+    pub(crate) choice: Option<u32>,
     pub(crate) verdict: &'a Verdict,
     pub(crate) detectors: &'a [ModelRef],
     /// `complete`, `content_filter`, `cancelled` (the caller went away) or `error`.
@@ -103,6 +110,7 @@ impl Record {
         Self {
             scores: scores.collect(),
             detectors: judged.detectors.clone(),
+            choice: decision.choice,
             window: decision.window,
             part: decision.part,
             content_sha256: decision.content_sha256,
@@ -113,6 +121,7 @@ impl Record {
 
     pub(crate) fn of_end(call: &Call, left: Left<'_>) -> Self {
         Self {
+            choice: left.choice,
             detectors: left.detectors.to_vec(),
             finish_reason: Some(left.finish_reason),
             content_sha256: left.content_sha256.to_owned(),
@@ -144,6 +153,7 @@ impl Record {
             unsupported_categories: verdict.unsupported.iter().map(|category| category.as_str()).collect(),
             scores: BTreeMap::new(),
             detectors: Vec::new(),
+            choice: None,
             window: None,
             part: None,
             finish_reason: None,

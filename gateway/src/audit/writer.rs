@@ -123,7 +123,13 @@ mod tests {
     }
 
     fn decision(n: u32) -> Decision {
-        Decision { window: Some(n), part: None, content_sha256: String::new(), content_bytes: 0 }
+        Decision {
+            choice: None,
+            window: Some(n),
+            part: None,
+            content_sha256: String::new(),
+            content_bytes: 0,
+        }
     }
 
     #[tokio::test]

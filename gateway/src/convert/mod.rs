@@ -90,33 +90,35 @@ pub(crate) fn scores_message(scores: Scores) -> moderation::Scores {
     }
 }
 
-/// A piece of a streamed chat.
+/// A piece of a streamed chat, and which answer it is of.
 pub(crate) fn chat_piece(
     message: Result<text::StreamChatResponse, Status>,
-) -> Result<Piece<text::Completion>, Fault> {
+) -> Result<(usize, Piece<text::Completion>), Fault> {
     use text::stream_chat_response::Event as From;
-    match message.map_err(|status| atelier_rpc::fault_of(&status))?.event {
+    let message = message.map_err(|status| atelier_rpc::fault_of(&status))?;
+    match message.event {
         Some(From::Delta(delta)) => Ok(delta_piece(delta)),
-        Some(From::ToolCall(call)) => Ok(Piece::Call(judged_call(call))),
-        Some(From::Completion(completion)) => Ok(Piece::End(completion)),
+        Some(From::ToolCall(call)) => Ok((message.choice as usize, Piece::Call(judged_call(call)))),
+        Some(From::Completion(completion)) => Ok((completion.choice as usize, Piece::End(completion))),
         None => Err(Fault::internal("a text service sent an event without content")),
     }
 }
 
-/// A piece of a streamed continuation.
+/// A piece of a streamed continuation, and which answer it is of.
 pub(crate) fn generate_piece(
     message: Result<text::StreamGenerateResponse, Status>,
-) -> Result<Piece<text::Completion>, Fault> {
+) -> Result<(usize, Piece<text::Completion>), Fault> {
     use text::stream_generate_response::Event as From;
     match message.map_err(|status| atelier_rpc::fault_of(&status))?.event {
         Some(From::Delta(delta)) => Ok(delta_piece(delta)),
-        Some(From::Completion(completion)) => Ok(Piece::End(completion)),
+        Some(From::Completion(completion)) => Ok((completion.choice as usize, Piece::End(completion))),
         None => Err(Fault::internal("a text service sent an event without content")),
     }
 }
 
-fn delta_piece(delta: text::Delta) -> Piece<text::Completion> {
-    Piece::Delta { text: delta.text, completion_tokens: delta.completion_tokens }
+fn delta_piece(delta: text::Delta) -> (usize, Piece<text::Completion>) {
+    let text::Delta { text, completion_tokens, choice } = delta;
+    (choice as usize, Piece::Delta { text, completion_tokens })
 }
 
 /// A call as it is judged.
@@ -141,8 +143,15 @@ pub(crate) fn whole_pieces(choice: text::Choice) -> Vec<Piece<text::Completion>>
     iter::once(text).chain(calls.map(Piece::Call)).chain([Piece::End(completion)]).collect()
 }
 
+/// An event of a streamed call.
+pub(crate) struct StreamEvent {
+    /// Which answer it is of.
+    choice: u32,
+    content: StreamContent,
+}
+
 /// What the messages of streamed calls can carry.
-pub(crate) enum StreamEvent {
+enum StreamContent {
     Delta(text::Delta),
     Call(text::ToolCall),
     Verdict(api::Verdict),
@@ -152,61 +161,73 @@ pub(crate) enum StreamEvent {
 impl From<StreamEvent> for api::StreamChatResponse {
     fn from(event: StreamEvent) -> Self {
         use api::stream_chat_response::Event as To;
-        Self {
-            event: Some(match event {
-                StreamEvent::Delta(delta) => To::Delta(delta),
-                StreamEvent::Call(call) => To::ToolCall(call),
-                StreamEvent::Verdict(verdict) => To::Verdict(verdict),
-                StreamEvent::Completion(completion) => To::Completion(*completion),
-            }),
-        }
+        let StreamEvent { choice, content } = event;
+        let event = match content {
+            StreamContent::Delta(delta) => To::Delta(delta),
+            StreamContent::Call(call) => To::ToolCall(call),
+            StreamContent::Verdict(verdict) => To::Verdict(verdict),
+            StreamContent::Completion(completion) => To::Completion(*completion),
+        };
+        Self { event: Some(event), choice }
     }
 }
 
 impl From<StreamEvent> for api::StreamGenerateResponse {
     fn from(event: StreamEvent) -> Self {
         use api::stream_generate_response::Event as To;
-        Self {
-            event: match event {
-                StreamEvent::Delta(delta) => Some(To::Delta(delta)),
-                // A raw prompt offers no tools.
-                StreamEvent::Call(_) => None,
-                StreamEvent::Verdict(verdict) => Some(To::Verdict(verdict)),
-                StreamEvent::Completion(completion) => Some(To::Completion(*completion)),
-            },
-        }
+        let StreamEvent { choice, content } = event;
+        let event = match content {
+            StreamContent::Delta(delta) => Some(To::Delta(delta)),
+            // A raw prompt offers no tools.
+            StreamContent::Call(_) => None,
+            StreamContent::Verdict(verdict) => Some(To::Verdict(verdict)),
+            StreamContent::Completion(completion) => Some(To::Completion(*completion)),
+        };
+        Self { event, choice }
     }
 }
 
-/// An event as callers see it.
-pub(crate) fn stream_event(event: Event<text::Completion>, facts: &Facts) -> StreamEvent {
-    match event {
+/// An event of the answer in this place, as callers see it.
+pub(crate) fn stream_event(place: usize, event: Event<text::Completion>, facts: &Facts) -> StreamEvent {
+    let choice = facts.answers[place].choice;
+    let content = match event {
         Event::Delta { text, completion_tokens } => {
-            StreamEvent::Delta(text::Delta { text, completion_tokens, choice: 0 })
+            StreamContent::Delta(text::Delta { text, completion_tokens, choice })
         }
-        Event::Call(call) => StreamEvent::Call(tool_call(call)),
-        Event::Verdict(of) => StreamEvent::Verdict(verdict(&of)),
-        Event::End(end) => StreamEvent::Completion(Box::new(completion(*end, facts))),
-    }
+        Event::Call(call) => StreamContent::Call(tool_call(call)),
+        Event::Verdict(of) => StreamContent::Verdict(verdict(&of)),
+        Event::End(end) => StreamContent::Completion(Box::new(completion(place, *end, facts))),
+    };
+    StreamEvent { choice, content }
 }
 
 /// What a completion tells beside how the answer ended.
 pub(crate) struct Facts {
     pub(crate) call: std::sync::Arc<Call>,
     pub(crate) input: Judged,
-    /// The seed that was asked for, to be told where the upstream can't tell any more.
-    pub(crate) seed: u64,
+    /// In the order in which the answers are given.
+    pub(crate) answers: Vec<Known>,
     pub(crate) since: std::time::Instant,
 }
 
-/// How an answer ended, as callers see it.
-pub(crate) fn completion(end: End<text::Completion>, facts: &Facts) -> api::Completion {
+/// What is known of an answer that policy cuts, too.
+#[derive(Default)]
+pub(crate) struct Known {
+    /// Which of the answers it is, as they were tried.
+    pub(crate) choice: u32,
+    /// 0 where the upstream has drawn it and can't tell any more.
+    pub(crate) seed: u64,
+}
+
+/// How the answer in this place ended, as callers see it.
+pub(crate) fn completion(place: usize, end: End<text::Completion>, facts: &Facts) -> api::Completion {
     let detectors = union(&facts.input.detectors, &end.summary.detectors);
+    let known = &facts.answers[place];
     let cut = end.upstream.is_none();
     let upstream = end.upstream.unwrap_or_else(|| text::Completion {
         model: facts.call.model.as_ref().map(model_ref_message),
-        seed: facts.seed,
-        // What the prompt took is only known to a call that ended by itself.
+        seed: known.seed,
+        // What the prompt took is only known to an answer that ended by itself.
         usage: Some(common::Usage {
             prompt_tokens: 0,
             completion_tokens: end.completion_tokens,
@@ -231,7 +252,7 @@ pub(crate) fn completion(end: End<text::Completion>, facts: &Facts) -> api::Comp
         usage: upstream.usage,
         timings,
         tokens,
-        choice: upstream.choice,
+        choice: known.choice,
         input_verdict: Some(verdict(&facts.input.verdict)),
         output_verdict: Some(verdict(&end.summary.verdict)),
         provenance: Some(provenance(&facts.call, generators, &detectors, end.summary.content_sha256)),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use atelier_core::{Fault, ModelRef};
 use atelier_policy::{Outcome, Stage, Verdict};
 use bytes::Bytes;
+use futures::{FutureExt, future::BoxFuture};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -24,6 +25,8 @@ const MAX_BATCH_BYTES: usize = 16 << 20;
 pub(crate) struct Account {
     judge: Judge,
     call: Arc<Call>,
+    /// Which of the answers to a prompt it is.
+    choice: Option<u32>,
     verdict: Verdict,
     detectors: Vec<ModelRef>,
     hash: Sha256,
@@ -48,10 +51,11 @@ pub(crate) struct Summary {
 }
 
 impl Account {
-    pub(crate) fn new(judge: Judge, call: Arc<Call>) -> Self {
+    pub(crate) fn new(judge: Judge, call: Arc<Call>, choice: Option<u32>) -> Self {
         Self {
             judge,
             call,
+            choice,
             verdict: Verdict::allow(Stage::Output),
             detectors: Vec::new(),
             hash: Sha256::new(),
@@ -76,6 +80,16 @@ impl Account {
         let first = self.next;
         self.next = first.saturating_add(u32::try_from(pieces).unwrap_or(u32::MAX));
         first
+    }
+
+    /// Measures windows of the answer and decides about each, apart from the account itself.
+    pub(crate) fn judge_windows(
+        &mut self,
+        windows: Vec<String>,
+    ) -> BoxFuture<'static, Result<Vec<Judged>, Fault>> {
+        let first = self.number(windows.len());
+        let (judge, call, choice) = (self.judge.clone(), Arc::clone(&self.call), self.choice);
+        async move { judge.windows(&call, choice, windows, first).await }.boxed()
     }
 
     /// Takes a decision into account.
@@ -164,7 +178,12 @@ impl Account {
         self.closed
     }
 
-    /// Notes whether the answer has failed, and gives the outcome back.
+    /// Notes that the call has failed.
+    pub(crate) fn fail(&mut self) {
+        self.failed = true;
+    }
+
+    /// Notes whether the call has failed, and gives the outcome back.
     pub(crate) fn note<T>(&mut self, outcome: Result<T, Fault>) -> Result<T, Fault> {
         self.failed = outcome.is_err();
         outcome
@@ -172,6 +191,7 @@ impl Account {
 
     fn left<'a>(&'a self, finish_reason: &'static str, content_sha256: &'a str) -> Left<'a> {
         Left {
+            choice: self.choice,
             verdict: &self.verdict,
             detectors: &self.detectors,
             finish_reason,

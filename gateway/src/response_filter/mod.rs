@@ -5,6 +5,7 @@
 //! [`Account`], whose end is on the audit trail whichever way the call ends.
 
 mod account;
+mod answer;
 pub(crate) mod clip;
 mod ledger;
 pub(crate) mod pictures;

@@ -1,30 +1,21 @@
-//! Text: windows of it are judged while more arrives, and what may leave is given out. What a call of a tool says is part of the
-//! text that is judged, and the call leaves when all of that may.
+//! Text: the answers of a call are moderated side by side, each on its own.
 
 use std::{
-    collections::VecDeque,
-    future::pending,
+    future::{pending, poll_fn},
     sync::Arc,
-    time::{Duration, Instant},
+    task::Poll,
+    time::Instant,
 };
 
-use atelier_core::{Fault, Reason, limits::MAX_TEXT_BYTES};
-use atelier_policy::{Action, Medium, Outcome, OutputMode, Stage, Verdict};
-use futures::{FutureExt, Stream, StreamExt, future::BoxFuture, stream::BoxStream};
+use atelier_core::Fault;
+use atelier_policy::Verdict;
+use futures::{Stream, StreamExt, stream::BoxStream};
 
-use super::{
-    account::{Account, Summary},
-    ledger::{Ledger, Left},
-    window::Windows,
-};
+use super::{account::Summary, answer::Answer};
 use crate::{
     judge::{Call, Judge, Judged},
-    metrics,
     tools::ToolCall,
 };
-
-/// Text that may wait for judgement before the upstream is read no further. The longest window has 16 KiB.
-const MAX_HELD_BYTES: usize = 64 << 10;
 
 /// What an upstream sends; `E` is its account of how the generation ended, which the filter only passes on.
 pub(crate) enum Piece<E> {
@@ -32,12 +23,12 @@ pub(crate) enum Piece<E> {
     Delta { text: String, completion_tokens: u32 },
     /// A call.
     Call(ToolCall),
-    /// The end; sent once, last.
+    /// The end of the answer; sent once, last.
     End(E),
 }
 
-/// An upstream's answer.
-pub(crate) type Pieces<E> = BoxStream<'static, Result<Piece<E>, Fault>>;
+/// The answers of an upstream, mixed: each piece comes with the place of its answer among them, from 0.
+pub(crate) type Pieces<E> = BoxStream<'static, Result<(usize, Piece<E>), Fault>>;
 
 /// What the caller gets.
 #[derive(Debug)]
@@ -48,141 +39,114 @@ pub(crate) enum Event<E> {
     Call(ToolCall),
     /// A window was flagged or blocked.
     Verdict(Verdict),
-    /// The end; sent once, last.
+    /// The end of the answer; sent once, last.
     End(Box<End<E>>),
 }
 
 /// How an answer ended.
 #[derive(Debug)]
 pub(crate) struct End<E> {
-    /// The upstream's account; `None` where policy cut the call before there was one.
+    /// The upstream's account; `None` where policy cut the answer before there was one.
     pub(crate) upstream: Option<E>,
     /// Policy withheld text.
     pub(crate) blocked: bool,
     pub(crate) summary: Summary,
-    /// Tokens that the model wrote, whether they left or not.
+    /// Tokens that the model wrote, whether they left or not; of an answer that was cut, those written by then.
     pub(crate) completion_tokens: u32,
 }
 
-/// Moderates one answer.
+/// Moderates the answers of a call. One that is cut ends there, and the others go on; what can't be measured where it must
+/// be ends them all.
 pub(crate) struct ResponseFilter<E> {
-    account: Account,
-    /// `None`: the policy judges no output.
-    mode: Option<OutputMode>,
-    max_hold: Duration,
+    answers: Vec<Answer<E>>,
     upstream: Option<Pieces<E>>,
-    /// The upstream's last word.
-    end: Option<E>,
-    windows: Windows,
-    judging: Option<Judging>,
-    /// When the oldest text that is in no window arrived.
-    waiting_since: Option<Instant>,
-    ledger: Ledger,
-    out: VecDeque<Event<E>>,
-}
-
-struct Judging {
-    verdicts: BoxFuture<'static, Result<Vec<Judged>, Fault>>,
-    windows: usize,
-    oldest_text: Option<Instant>,
 }
 
 /// What happened next.
 enum Step<E> {
-    Judged(Result<Vec<Judged>, Fault>),
-    Arrived(Option<Result<Piece<E>, Fault>>),
+    /// To the answer in this place.
+    Judged(usize, Result<Vec<Judged>, Fault>),
+    Arrived(Option<Result<(usize, Piece<E>), Fault>>),
     HeldLongEnough,
 }
 
-impl<E: Send + Unpin + 'static> ResponseFilter<E> {
-    /// `streamed`: the caller gets text as it comes; if not, nothing is won by letting it go unjudged.
-    pub(crate) fn new(judge: Judge, call: Arc<Call>, upstream: Pieces<E>, streamed: bool) -> Self {
-        let mode = call.policy.judges(Stage::Output, Medium::Text).then(|| match call.policy.output_mode() {
-            OutputMode::StreamFirst if !streamed => OutputMode::Windowed,
-            mode => mode,
-        });
-        let rules = call.policy.window();
-        let windows = match mode {
-            Some(OutputMode::Windowed | OutputMode::StreamFirst) | None => Windows::new(&rules),
-            Some(OutputMode::Buffer) => Windows::whole(),
-        };
-        Self {
-            account: Account::new(judge, call),
-            mode,
-            max_hold: rules.max_hold,
-            upstream: Some(upstream),
-            end: None,
-            windows,
-            judging: None,
-            waiting_since: None,
-            ledger: Ledger::default(),
-            out: VecDeque::new(),
-        }
+impl<E: Send + 'static> ResponseFilter<E> {
+    /// `choices`: the numbers of the answers, place by place. `streamed`: the caller gets text as it comes.
+    pub(crate) fn new(
+        judge: &Judge,
+        call: &Arc<Call>,
+        choices: impl Iterator<Item = u32>,
+        upstream: Pieces<E>,
+        streamed: bool,
+    ) -> Self {
+        let answer = |choice| Answer::new(judge.clone(), Arc::clone(call), choice, streamed);
+        Self { answers: choices.map(answer).collect(), upstream: Some(upstream) }
     }
 
-    /// The events, until the end or the first fault.
-    pub(crate) fn into_stream(self) -> impl Stream<Item = Result<Event<E>, Fault>> + Send {
+    /// The events, until all answers have ended or the first fault.
+    pub(crate) fn into_stream(self) -> impl Stream<Item = Result<(usize, Event<E>), Fault>> + Send {
         futures::stream::try_unfold(self, |mut filter| async move {
             Ok(filter.next().await?.map(|event| (event, filter)))
         })
     }
 
-    /// The next event; `None` behind the end.
+    /// The next event and the place of its answer; `None` behind the end of all.
     ///
     /// # Errors
     /// The upstream failed, or text could not be judged and the policy fails closed. Nothing leaves after that.
-    pub(crate) async fn next(&mut self) -> Result<Option<Event<E>>, Fault> {
+    pub(crate) async fn next(&mut self) -> Result<Option<(usize, Event<E>)>, Fault> {
         let event = self.advance().await;
-        self.account.note(event)
+        if event.is_err() {
+            self.upstream = None;
+            self.answers.iter_mut().for_each(Answer::fail);
+        }
+        event
     }
 
-    async fn advance(&mut self) -> Result<Option<Event<E>>, Fault> {
+    async fn advance(&mut self) -> Result<Option<(usize, Event<E>)>, Fault> {
         loop {
-            if let Some(event) = self.out.pop_front() {
+            let left_over = self.answers.iter().any(|answer| !answer.has_ended());
+            if left_over && !self.answers.iter().any(Answer::is_awaited) {
+                // Dropping the upstream call frees its slots at once.
+                self.upstream = None;
+            }
+            for answer in &mut self.answers {
+                answer.go_on().await?;
+            }
+            let mut places = self.answers.iter_mut().enumerate();
+            if let Some(event) = places.find_map(|(place, answer)| Some((place, answer.pop()?))) {
                 return Ok(Some(event));
             }
-            if self.account.is_closed() {
+            if self.upstream.is_none() && self.answers.iter().all(Answer::is_closed) {
                 return Ok(None);
             }
-            if self.judging.is_none() {
-                self.judge_what_is_due(false);
-            }
-            if self.judging.is_none() && self.upstream.is_none() {
-                let rest = self.windows.rest();
-                self.release(&rest);
-                self.finish(false).await?;
-                continue;
-            }
             match self.step().await {
-                Step::Judged(judged) => self.apply(judged?).await?,
+                Step::Judged(place, verdicts) => self.answers[place].apply(verdicts?)?,
                 Step::Arrived(piece) => self.arrive(piece.transpose()?)?,
-                Step::HeldLongEnough => self.judge_what_is_due(true),
+                Step::HeldLongEnough => {
+                    let now = Instant::now();
+                    let held =
+                        |answer: &&mut Answer<E>| answer.held_until().is_some_and(|until| until <= now);
+                    self.answers.iter_mut().filter(held).for_each(Answer::wait_no_longer);
+                }
             }
         }
     }
 
     async fn step(&mut self) -> Step<E> {
-        let room = match self.mode {
-            // All of it is needed; `arrive` refuses what is too much.
-            Some(OutputMode::Buffer) | None => true,
-            Some(OutputMode::Windowed | OutputMode::StreamFirst) => {
-                self.windows.held_bytes() < MAX_HELD_BYTES
+        let Self { answers, upstream } = self;
+        let room = answers.iter().all(Answer::has_room);
+        let held_until = answers.iter().filter_map(Answer::held_until).min();
+        let judged = poll_fn(|context| {
+            for (place, answer) in answers.iter_mut().enumerate() {
+                if let Poll::Ready(verdicts) = answer.poll_verdicts(context) {
+                    return Poll::Ready((place, verdicts));
+                }
             }
-        };
-        let held_until = match self.mode {
-            Some(OutputMode::Windowed | OutputMode::StreamFirst) if self.judging.is_none() => {
-                self.waiting_since.map(|since| since + self.max_hold)
-            }
-            _ => None,
-        };
-        let judged = async {
-            match &mut self.judging {
-                Some(judging) => (&mut judging.verdicts).await,
-                None => pending().await,
-            }
-        };
+            Poll::Pending
+        });
         let arrived = async {
-            match &mut self.upstream {
+            match upstream {
                 Some(upstream) if room => upstream.next().await,
                 _ => pending().await,
             }
@@ -196,125 +160,26 @@ impl<E: Send + Unpin + 'static> ResponseFilter<E> {
         tokio::select! {
             // In this order: verdicts first, so that text leaves as soon as it may.
             biased;
-            judged = judged => Step::Judged(judged),
+            (place, verdicts) = judged => Step::Judged(place, verdicts),
             arrived = arrived => Step::Arrived(arrived),
             () = held => Step::HeldLongEnough,
         }
     }
 
-    fn arrive(&mut self, piece: Option<Piece<E>>) -> Result<(), Fault> {
+    fn arrive(&mut self, piece: Option<(usize, Piece<E>)>) -> Result<(), Fault> {
         match piece {
-            Some(Piece::Delta { text, completion_tokens }) => {
-                self.ledger.arrive(&text, completion_tokens);
-                self.hold(&text)?;
+            Some((place, piece)) => match self.answers.get_mut(place) {
+                Some(answer) => answer.arrive(piece),
+                None => Err(Fault::internal("an upstream sent an answer that was not asked for")),
+            },
+            None if self.answers.iter().any(Answer::is_awaited) => {
+                Err(Fault::internal("an upstream ended its answer without saying how"))
             }
-            Some(Piece::Call(call)) => {
-                let reading = call.reading();
-                self.ledger.arrive_call(call, &reading);
-                self.hold(&reading)?;
-            }
-            Some(Piece::End(end)) => self.end = Some(end),
             // Read to the very end: a stream that is dropped before it looks cancelled to the upstream.
-            None if self.end.is_some() => {
+            None => {
                 self.upstream = None;
-                self.windows.end();
-            }
-            None => return Err(Fault::internal("an upstream ended its answer without saying how")),
-        }
-        Ok(())
-    }
-
-    /// Takes in what has arrived, to be judged before or after it leaves.
-    fn hold(&mut self, text: &str) -> Result<(), Fault> {
-        if matches!(self.mode, None | Some(OutputMode::StreamFirst)) {
-            self.release(text);
-        }
-        if self.mode.is_some() {
-            self.windows.push(text);
-            // Tokens can be without text; nothing waits then.
-            if self.windows.has_fresh() && self.waiting_since.is_none() {
-                self.waiting_since = Some(Instant::now());
+                Ok(())
             }
         }
-        if self.mode == Some(OutputMode::Buffer) && self.windows.held_bytes() > MAX_TEXT_BYTES {
-            let message = "the answer is too long for a policy that judges it as a whole";
-            return Err(Fault::new(Reason::MessageTooLarge, message));
-        }
-        Ok(())
-    }
-
-    /// Starts a judgement if windows are due; at most one is in flight.
-    fn judge_what_is_due(&mut self, now: bool) {
-        let wait_for_all = self.mode == Some(OutputMode::Buffer) && self.upstream.is_some();
-        if self.mode.is_none() || wait_for_all {
-            return;
-        }
-        let windows = self.windows.cut(now);
-        if windows.is_empty() {
-            return;
-        }
-        let oldest_text = self.waiting_since.take();
-        self.waiting_since = self.windows.has_fresh().then(Instant::now);
-        let count = windows.len();
-        let first = self.account.number(count);
-        let (judge, call) = (self.account.judge().clone(), Arc::clone(self.account.call()));
-        let verdicts = async move { judge.windows(&call, windows, first).await }.boxed();
-        self.judging = Some(Judging { verdicts, windows: count, oldest_text });
-    }
-
-    async fn apply(&mut self, judged: Vec<Judged>) -> Result<(), Fault> {
-        if let Some(judging) = self.judging.take() {
-            metrics::windows(judging.windows, judging.oldest_text.map(|since| since.elapsed()));
-        }
-        for judged in judged {
-            let outcome = self.account.take(&judged).inspect_err(|_| self.upstream = None)?;
-            if judged.verdict.action > Action::Allow {
-                self.out.push_back(Event::Verdict(judged.verdict));
-            }
-            if outcome != Outcome::Pass {
-                // Dropping the upstream call frees its slot at once.
-                self.upstream = None;
-                return self.finish(true).await;
-            }
-            let text = self.windows.allow();
-            if self.mode != Some(OutputMode::StreamFirst) {
-                self.release(&text);
-            }
-        }
-        Ok(())
-    }
-
-    fn release(&mut self, judged: &str) {
-        if judged.is_empty() {
-            return;
-        }
-        for left in self.ledger.leave(judged) {
-            match (left, self.out.back_mut()) {
-                (Left::Text(text, tokens), Some(Event::Delta { text: before, completion_tokens })) => {
-                    self.account.text_leaves(&text);
-                    before.push_str(&text);
-                    *completion_tokens = tokens;
-                }
-                (Left::Text(text, completion_tokens), _) => {
-                    self.account.text_leaves(&text);
-                    self.out.push_back(Event::Delta { text, completion_tokens });
-                }
-                (Left::Call(call), _) => {
-                    self.account.call_leaves(&call);
-                    self.out.push_back(Event::Call(call));
-                }
-            }
-        }
-    }
-
-    async fn finish(&mut self, blocked: bool) -> Result<(), Fault> {
-        let end = End {
-            upstream: self.end.take(),
-            blocked,
-            summary: self.account.close(blocked).await?,
-            completion_tokens: self.ledger.arrived_tokens,
-        };
-        self.out.push_back(Event::End(Box::new(end)));
-        Ok(())
     }
 }

@@ -2,16 +2,18 @@
 
 use std::{sync::Arc, time::Instant};
 
-use atelier_core::{Fault, limits::MAX_TEXT_BYTES};
+use atelier_core::{
+    Fault,
+    limits::{MAX_CHOICES, MAX_TEXT_BYTES},
+};
 use atelier_proto::{common::v1 as common, gateway::v1 as api, text::v1 as text};
-use atelier_rpc::status;
-use futures::{StreamExt, future::try_join_all, stream};
+use atelier_rpc::{CallContext, status};
+use futures::{StreamExt, stream};
 use tonic::Request;
 
 use super::{Admitted, Answers, Gateway, chat::Chat};
 use crate::{
-    convert::{self, Facts, StreamEvent},
-    judge::Call,
+    convert::{self, Facts, Known, StreamEvent},
     request_filter,
     response_filter::text::{Event, Pieces, ResponseFilter},
     router::Route,
@@ -77,20 +79,23 @@ enum Prompt {
     Raw { prompt: String, echo: bool },
 }
 
-/// A prompt that has passed, and where it goes.
-struct Passed {
-    route: Route<TextClient>,
-    call: Arc<Call>,
-    facts: Facts,
+/// The answers of a text service.
+struct Upstream {
+    pieces: Pieces<text::Completion>,
+    /// In the order in which they are given.
+    answers: Vec<Known>,
+    /// Of the whole call, where that is known by now.
+    usage: Option<common::Usage>,
 }
 
-/// An answer that has begun.
-struct Answer {
+/// Answers that have begun.
+struct Begun {
     filter: ResponseFilter<text::Completion>,
     facts: Facts,
+    usage: Option<common::Usage>,
 }
 
-/// An answer that has ended, or several.
+/// Answers that have ended.
 struct Whole {
     text: String,
     tool_calls: Vec<text::ToolCall>,
@@ -100,61 +105,66 @@ struct Whole {
 }
 
 impl Ask {
+    /// How many answers are given, at least.
+    fn answers(&self) -> Result<u32, Fault> {
+        let answers = self.generation.as_ref().and_then(|generation| generation.n).unwrap_or(1);
+        if !(1..=MAX_CHOICES).contains(&(answers as usize)) {
+            return Err(Fault::invalid("generation.n", format!("must be 1 to {MAX_CHOICES}")));
+        }
+        Ok(answers)
+    }
+
     /// More than one answer is given or tried.
     fn is_for_several(&self) -> bool {
         let asked = self.generation.iter().flat_map(|generation| [generation.n, generation.best_of]);
         asked.flatten().any(|number| number > 1)
     }
 
-    async fn pass(&self, gateway: &Gateway, admitted: Admitted) -> Result<Passed, Fault> {
+    async fn begin(self, gateway: &Gateway, admitted: Admitted) -> Result<Begun, Fault> {
         let since = Instant::now();
         self.prompt.check()?;
-        if self.streamed && self.is_for_several() {
-            return Err(Fault::invalid("generation.n", "must be 1 in a stream, with best_of"));
-        }
+        self.answers()?;
         let route = gateway.text.route(&self.model, Task::Generate)?;
         let call = Arc::new(admitted.into_call(Some(route.model.clone())));
         let input = request_filter::check(&gateway.judge, &call, &self.prompt.turns()).await?;
-        let seed = self.generation.as_ref().and_then(|generation| generation.seed).unwrap_or_default();
-        Ok(Passed { route, call: Arc::clone(&call), facts: Facts { call, input, seed, since } })
+        let streamed = self.streamed;
+        let Upstream { pieces, answers, usage } = self.send(&route, &call.context).await?;
+        let choices = answers.iter().map(|known| known.choice);
+        let filter = ResponseFilter::new(&gateway.judge, &call, choices, pieces, streamed);
+        Ok(Begun { filter, facts: Facts { call, input, answers, since }, usage })
     }
 
-    async fn begin(self, gateway: &Gateway, admitted: Admitted) -> Result<Answer, Fault> {
-        let Passed { route, call, facts } = self.pass(gateway, admitted).await?;
-        let pieces = self.prompt.send(&route, &call.context, self.generation).await?;
-        let filter = ResponseFilter::new(gateway.judge.clone(), call, pieces, self.streamed);
-        Ok(Answer { filter, facts })
+    async fn send(self, route: &Route<TextClient>, context: &CallContext) -> Result<Upstream, Fault> {
+        if self.is_for_several() && !self.streamed {
+            // Which are the best and what all of them took is known at the end.
+            let (usage, choices) = self.prompt.send_for_whole(route, context, self.generation).await?;
+            let known = |choice: &text::Choice| {
+                let told = choice.completion.as_ref();
+                told.map_or_else(Known::default, |told| Known { choice: told.choice, seed: told.seed })
+            };
+            let answers = choices.iter().map(known).collect();
+            let pieces = choices.into_iter().enumerate().flat_map(|(place, choice)| {
+                convert::whole_pieces(choice).into_iter().map(move |piece| Ok((place, piece)))
+            });
+            return Ok(Upstream { pieces: stream::iter(pieces).boxed(), answers, usage });
+        }
+        let seed = self.generation.as_ref().and_then(|generation| generation.seed);
+        let known =
+            |choice: u32| Known { choice, seed: seed.map_or(0, |seed| seed.wrapping_add(choice.into())) };
+        let answers = (0..self.answers()?).map(known).collect();
+        let pieces = self.prompt.send(route, context, self.generation).await?;
+        Ok(Upstream { pieces, answers, usage: None })
     }
 
     async fn whole(self, gateway: &Gateway, admitted: Admitted) -> Result<Whole, Fault> {
-        if self.is_for_several() {
-            return self.several(gateway, admitted).await;
-        }
-        let Answer { filter, facts } = self.begin(gateway, admitted).await?;
-        let (text, tool_calls, completion) = collect(filter, &facts).await?;
-        Ok(Whole { text, tool_calls, completion, choices: Vec::new() })
-    }
-
-    /// The answers come whole, for which are the best is known at the end; each has a filter of its own.
-    async fn several(self, gateway: &Gateway, admitted: Admitted) -> Result<Whole, Fault> {
-        let Passed { route, call, facts } = self.pass(gateway, admitted).await?;
-        let (usage, choices) = self.prompt.send_for_all(&route, &call.context, self.generation).await?;
-        let judged = choices.into_iter().map(|choice| {
-            let told = choice.completion.as_ref().map(|told| (told.seed, told.choice)).unwrap_or_default();
-            let pieces = stream::iter(convert::whole_pieces(choice).into_iter().map(Ok)).boxed();
-            let filter = ResponseFilter::new(gateway.judge.clone(), Arc::clone(&call), pieces, false);
-            let facts = &facts;
-            async move {
-                let (text, tool_calls, mut completion) = collect(filter, facts).await?;
-                // Known of what was withheld too.
-                (completion.seed, completion.choice) = told;
-                Ok::<_, Fault>(api::Choice { text, tool_calls, completion: Some(completion) })
-            }
-        });
-        let choices = try_join_all(judged).await?;
+        let several = self.is_for_several();
+        let Begun { filter, facts, usage } = self.begin(gateway, admitted).await?;
+        let mut choices = collect(filter, &facts).await?;
+        let first = if several { choices.first().cloned() } else { choices.pop() };
         let nothing = || Fault::internal("a text service gave no answer");
-        let api::Choice { text, tool_calls, completion } = choices.first().cloned().ok_or_else(nothing)?;
-        let completion = api::Completion { usage, ..completion.ok_or_else(nothing)? };
+        let api::Choice { text, tool_calls, completion } = first.ok_or_else(nothing)?;
+        let mut completion = completion.ok_or_else(nothing)?;
+        completion.usage = usage.or(completion.usage);
         Ok(Whole { text, tool_calls, completion, choices })
     }
 }
@@ -183,7 +193,7 @@ impl Prompt {
     async fn send(
         self,
         route: &Route<TextClient>,
-        context: &atelier_rpc::CallContext,
+        context: &CallContext,
         generation: Option<text::GenerationConfig>,
     ) -> Result<Pieces<text::Completion>, Fault> {
         let model = route.model.id.to_string();
@@ -202,11 +212,11 @@ impl Prompt {
         })
     }
 
-    /// As `send`, for all answers at once: what they took together, and each of them.
-    async fn send_for_all(
+    /// As `send`, for whole answers: what they took together, and each of them.
+    async fn send_for_whole(
         self,
         route: &Route<TextClient>,
-        context: &atelier_rpc::CallContext,
+        context: &CallContext,
         generation: Option<text::GenerationConfig>,
     ) -> Result<(Option<common::Usage>, Vec<text::Choice>), Fault> {
         let model = route.model.id.to_string();
@@ -228,31 +238,32 @@ impl Prompt {
     }
 }
 
-impl Answer {
+impl Begun {
     fn into_stream<T: From<StreamEvent> + 'static>(self) -> Answers<T> {
-        let Self { filter, facts } = self;
+        let Self { filter, facts, .. } = self;
         let message = move |event| match event {
-            Ok(event) => Ok(convert::stream_event(event, &facts).into()),
+            Ok((place, event)) => Ok(convert::stream_event(place, event, &facts).into()),
             Err(fault) => Err(status(fault)),
         };
         filter.into_stream().map(message).boxed()
     }
 }
 
-/// What may leave of an answer, its calls, and how it ended.
+/// What may leave of the answers, their calls, and how they ended.
 async fn collect(
     mut filter: ResponseFilter<text::Completion>,
     facts: &Facts,
-) -> Result<(String, Vec<text::ToolCall>, api::Completion), Fault> {
-    let (mut content, mut calls) = (String::new(), Vec::new());
-    while let Some(event) = filter.next().await? {
+) -> Result<Vec<api::Choice>, Fault> {
+    let mut choices = vec![api::Choice::default(); facts.answers.len()];
+    while let Some((place, event)) = filter.next().await? {
+        let choice = &mut choices[place];
         match event {
-            Event::Delta { text, .. } => content.push_str(&text),
-            Event::Call(call) => calls.push(convert::tool_call(call)),
+            Event::Delta { text, .. } => choice.text.push_str(&text),
+            Event::Call(call) => choice.tool_calls.push(convert::tool_call(call)),
             // The completion carries the gravest.
             Event::Verdict(_) => {}
-            Event::End(end) => return Ok((content, calls, convert::completion(*end, facts))),
+            Event::End(end) => choice.completion = Some(convert::completion(place, *end, facts)),
         }
     }
-    Err(Fault::internal("an answer ended without a completion"))
+    Ok(choices)
 }

@@ -4,9 +4,9 @@
 mod audit;
 mod choices;
 mod clips;
+mod critic;
 mod edge;
 mod explore;
-mod fakes;
 mod images;
 mod input;
 mod output;
@@ -15,3 +15,4 @@ mod passthrough;
 mod reload;
 mod sandbox;
 mod tools;
+mod writer;

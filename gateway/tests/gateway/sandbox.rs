@@ -31,10 +31,7 @@ use tokio::{
 };
 use tonic::{Status, Streaming};
 
-use crate::{
-    fakes::{FakeModeration, FakeText},
-    painter::FakeImage,
-};
+use crate::{critic::FakeModeration, painter::FakeImage, writer::FakeText};
 
 pub(crate) type Client = GatewayServiceClient<Channel>;
 

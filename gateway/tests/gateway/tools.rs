@@ -10,7 +10,10 @@ use atelier_proto::{
 };
 use atelier_rpc::fault_of;
 
-use crate::sandbox::{Sandbox, WINDOW, policy, user};
+use crate::{
+    choices::{Several, several},
+    sandbox::{Sandbox, WINDOW, policy, user},
+};
 
 fn call(id: &str, arguments: &str) -> ToolCall {
     ToolCall { id: id.into(), name: "send_note".into(), arguments_json: arguments.into() }
@@ -29,7 +32,7 @@ async fn calls_that_pass_arrive_whole_and_apart_from_text() {
             call("a", "{\"text\": \"calm sea\"}"),
             call("b", "{\"text\": \"more text, and more of it\"}"),
         ];
-        *sandbox.text.0.calls.lock().unwrap() = (calls.clone(), " Done.".into());
+        *sandbox.text.0.calls.lock().unwrap() = vec![(calls.clone(), " Done.".into())];
         let (answer, end) = sandbox.stream("hello").await.unwrap().finish().await;
         end.unwrap();
         assert_eq!(
@@ -61,7 +64,7 @@ async fn a_call_that_says_what_may_not_be_said_is_withheld() {
             "{\"text\": [\"SPLIT\\nME\"]}",
         ] {
             let good = call("a", "{\"text\": \"calm sea, calm sea, calm sea, calm sea\"}");
-            *sandbox.text.0.calls.lock().unwrap() = (vec![call("b", arguments), good], " Done.".into());
+            *sandbox.text.0.calls.lock().unwrap() = vec![(vec![call("b", arguments), good], " Done.".into())];
             let (answer, end) = sandbox.stream("hello").await.unwrap().finish().await;
             end.unwrap();
             assert!(answer.calls.is_empty() && !answer.text.contains("Done"), "{mode} {arguments}");
@@ -131,5 +134,36 @@ async fn tools_and_results_and_earlier_calls_are_judged_as_input() {
     ] {
         let fault = fault_of(&sandbox.client.clone().stream_chat(request).await.err().unwrap());
         assert_eq!((fault.reason(), fault.violations()[0].field.as_str()), (Reason::InvalidArgument, field));
+    }
+}
+
+#[tokio::test]
+async fn each_of_several_answers_has_its_own_calls() {
+    for mode in ["windowed", "buffer"] {
+        let sandbox = Sandbox::start(&policy("fail_closed", mode, WINDOW)).await;
+        sandbox.text.write("I shall send a note.|I shall send two of them.", Duration::ZERO);
+        let note = |id: &str, text: &str| call(id, &format!("{{\"text\": \"{text}\"}}"));
+        let two = vec![note("b", "calm sea"), note("c", "more text, and more of it")];
+        for (text, withheld) in [("quiet", false), ("BLOCKME", true)] {
+            let calls = [vec![note("a", text)], two.clone()];
+            *sandbox.text.0.calls.lock().unwrap() =
+                calls.clone().map(|calls| (calls, String::new())).to_vec();
+            let expected = if withheld { [Vec::new(), two.clone()] } else { calls };
+            let reason = if withheld { FinishReason::ContentFilter } else { FinishReason::ToolCalls };
+
+            let (streamed, end) = Several::open(&sandbox, 2).await.unwrap().finish().await;
+            end.unwrap();
+            let request =
+                ChatRequest { messages: user("hello"), generation: several(2), ..Default::default() };
+            let whole = sandbox.client.clone().chat(request).await.unwrap().into_inner();
+            assert_eq!(whole.message.unwrap().tool_calls, expected[0]);
+            for (number, calls) in expected.iter().enumerate() {
+                let (streamed, whole) = (&streamed.answers[number], &whole.choices[number]);
+                assert_eq!((&streamed.calls, &whole.tool_calls), (calls, calls), "{mode} {text} {number}");
+                let reason = if number == 0 { reason } else { FinishReason::ToolCalls };
+                let whole = whole.completion.as_ref().unwrap().finish_reason();
+                assert_eq!((streamed.finish_reason(), whole), (reason, reason), "{mode} {text} {number}");
+            }
+        }
     }
 }

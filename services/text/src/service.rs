@@ -229,7 +229,8 @@ impl TextService for Text {
             request.into_inner();
         let request = proto::ChatRequest { model, messages, generation, tools, tool_choice };
         let running = self.begin(Ask::chat(request).map(Ask::streamed), caller).await.map_err(status)?;
-        Ok(Response::new(running.stream(|told| Answer {
+        Ok(Response::new(running.stream(|choice, told| Answer {
+            choice,
             event: Some(match told {
                 Told::Delta(delta) => Event::Delta(delta),
                 Told::Call(call) => Event::ToolCall(call),
@@ -254,7 +255,7 @@ impl TextService for Text {
         let proto::StreamGenerateRequest { model, prompt, generation, echo } = request.into_inner();
         let ask = Ask::generate(proto::GenerateRequest { model, prompt, generation, echo });
         let running = self.begin(ask.map(Ask::streamed), caller).await.map_err(status)?;
-        Ok(Response::new(running.stream(|told| Answer {
+        Ok(Response::new(running.stream(|_, told| Answer {
             event: match told {
                 Told::Delta(delta) => Some(Event::Delta(delta)),
                 // A raw prompt offers no tools.

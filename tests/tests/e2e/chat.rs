@@ -2,7 +2,7 @@
 
 use atelier_core::ContentHash;
 use atelier_proto::{
-    common::v1::FinishReason,
+    common::v1::{FinishReason, Usage},
     gateway::v1::{
         Action, ChatRequest, DetokenizeRequest, EmbedRequest, GenerateRequest, RerankRequest,
         StreamChatRequest, TokenizeRequest,
@@ -12,7 +12,7 @@ use atelier_proto::{
 use atelier_rpc::fault_of;
 use atelier_tests::Sandbox;
 
-use crate::support::{chat, greedy, read, user};
+use crate::support::{Streamed, chat, greedy, read, user};
 
 const POEM: &str = "Write a short poem about the sea and the moon.";
 
@@ -59,7 +59,9 @@ async fn unary_and_streamed_answers_are_the_same_text() {
     let streamed =
         read(sandbox.clients.gateway.stream_chat(chat(POEM, 40)).await.unwrap().into_inner()).await.unwrap();
     assert_eq!(whole.message.unwrap().content, streamed.text);
-    assert_eq!(whole.completion.unwrap().usage, streamed.completion().usage);
+    // Whichever comes second finds the prompt's rows.
+    let usage = |usage: Option<Usage>| usage.map(|usage| Usage { cached_tokens: 0, ..usage });
+    assert_eq!(usage(whole.completion.unwrap().usage), usage(streamed.completion().usage));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,6 +84,49 @@ async fn seeds_reproduce_and_are_reported() {
     let (seed, text) = sampled(None).await;
     assert_eq!(sampled(Some(seed)).await, (seed, text.clone()));
     assert_ne!(sampled(Some(seed.wrapping_add(1))).await.1, text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_answers_are_streamed_as_they_are_given_whole() {
+    let mut sandbox = Sandbox::start().await.unwrap();
+    let generation = |n, seed| GenerationConfig {
+        max_tokens: Some(24),
+        temperature: Some(1.0),
+        top_p: Some(0.95),
+        seed: Some(seed),
+        n: Some(n),
+        deterministic: true,
+        ..Default::default()
+    };
+    let asked = |n, seed| StreamChatRequest {
+        messages: user(POEM),
+        generation: Some(generation(n, seed)),
+        ..Default::default()
+    };
+    let mut stream = sandbox.clients.gateway.stream_chat(asked(3, 5)).await.unwrap().into_inner();
+    let mut streamed = [(); 3].map(|()| Streamed::default());
+    while let Some(message) = stream.message().await.unwrap() {
+        streamed[message.choice as usize].add(message).unwrap();
+    }
+    let whole =
+        ChatRequest { messages: user(POEM), generation: Some(generation(3, 5)), ..Default::default() };
+    let whole = sandbox.clients.gateway.chat(whole).await.unwrap().into_inner();
+    let (mut prompt, mut written) = (0, 0);
+    for (choice, (streamed, whole)) in (0..).zip(streamed.iter().zip(&whole.choices)) {
+        assert_eq!(streamed.text, whole.text, "{choice}");
+        let end = streamed.completion();
+        assert_eq!((end.choice, end.seed), (choice, 5 + u64::from(choice)));
+        assert_eq!(end.output_verdict.as_ref().unwrap().action(), Action::Allow);
+        let hash = ContentHash::of(streamed.text.as_bytes()).to_string();
+        assert_eq!(end.provenance.as_ref().unwrap().content_sha256, hash);
+        let usage = end.usage.as_ref().unwrap();
+        (prompt, written) = (prompt + usage.prompt_tokens, written + usage.completion_tokens);
+    }
+    assert_ne!(streamed[0].text, streamed[1].text, "their seeds differ");
+    let usage = whole.completion.unwrap().usage.unwrap();
+    assert_eq!((prompt, written), (usage.prompt_tokens, usage.completion_tokens));
+    let alone = sandbox.clients.gateway.stream_chat(asked(1, 6)).await.unwrap().into_inner();
+    assert_eq!(read(alone).await.unwrap().text, streamed[1].text);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,10 +1,13 @@
 //! What breaks, and what callers see of it.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use atelier_proto::{
-    gateway::v1::stream_chat_response::Event,
-    text::v1::{StreamGenerateRequest, text_service_client::TextServiceClient},
+    gateway::v1::{StreamChatRequest, stream_chat_response::Event},
+    text::v1::{GenerationConfig, StreamGenerateRequest, text_service_client::TextServiceClient},
 };
 use atelier_tests::{Running, Sandbox};
 use tonic::{Code, Request};
@@ -100,6 +103,36 @@ async fn a_client_that_vanishes_frees_its_slot() {
     tokio::time::timeout(Duration::from_secs(10), freed)
         .await
         .expect("the slot is freed long before 1500 tokens");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leaving_the_gateway_stops_all_of_several_answers() {
+    let text = Running::text(atelier_text::Config::default()).await.unwrap();
+    let mut sandbox =
+        Sandbox::builder().policy(&rules("fail_closed")).text(text.endpoint()).start().await.unwrap();
+    let generation = GenerationConfig { n: Some(4), ignore_eos: true, ..greedy(1500) };
+    let request = StreamChatRequest { generation: Some(generation), ..chat(STORY, 1500) };
+    let mut stream = sandbox.clients.gateway.stream_chat(request).await.unwrap().into_inner();
+    let mut speaking = BTreeSet::new();
+    while speaking.len() < 4 {
+        let message = stream.message().await.unwrap().unwrap();
+        assert!(matches!(message.event, Some(Event::Delta(_))));
+        speaking.insert(message.choice);
+    }
+    assert_eq!(metric(&text, "atelier_text_slots_in_use").await, 4.0);
+    drop(stream);
+    let freed = async {
+        while metric(&text, "atelier_text_slots_in_use").await > 0.0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), freed)
+        .await
+        .expect("the slots are freed long before 1500 tokens");
+    let ended = |lines: &[serde_json::Value]| {
+        lines.iter().filter(|line| line["finish_reason"] == "cancelled").count() == 4
+    };
+    sandbox.audit(ended).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

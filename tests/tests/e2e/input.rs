@@ -33,6 +33,8 @@ async fn every_field_out_of_range_is_named() {
         (with(|g| g.repetition_penalty = Some(0.0)), "generation.repetition_penalty"),
         (with(|g| g.presence_penalty = Some(3.0)), "generation.presence_penalty"),
         (with(|g| g.frequency_penalty = Some(f32::INFINITY)), "generation.frequency_penalty"),
+        (with(|g| g.n = Some(9)), "generation.n"),
+        (with(|g| (g.n, g.best_of) = (Some(2), Some(3))), "generation.best_of"),
         (with(|g| g.stop_sequences = vec![String::new()]), "generation.stop_sequences[0]"),
         (with(|g| g.stop_token_ids = vec![u32::MAX]), "generation.stop_token_ids[0]"),
         (of(vec![]), "messages"),

@@ -93,22 +93,22 @@ pub(crate) async fn print_stream(out: &mut Output, mut events: EventStream) -> R
                 text.push_str(&delta.text);
                 line.push_str(&delta.text);
             }
-            Event::ToolCall(call) if out.json => {
+            Event::ToolCall { call, .. } if out.json => {
                 out.document(&EventDocument::ToolCall(call.into()))?;
                 out.flush()?;
             }
-            Event::ToolCall(call) => {
+            Event::ToolCall { call, .. } => {
                 end_line(out, &line)?;
                 line.clear();
                 out.document(&ToolCall::from(call))?;
                 out.flush()?;
             }
-            Event::Verdict(verdict) if out.json => {
+            Event::Verdict { verdict, .. } if out.json => {
                 out.document(&EventDocument::Verdict(verdict.into()))?;
                 out.flush()?;
             }
             // People are told at the end, so that notes do not run into the text.
-            Event::Verdict(_) => {}
+            Event::Verdict { .. } => {}
             Event::Completion(completion) => {
                 if out.json {
                     out.document(&EventDocument::Completion(Box::new((*completion).clone().into())))?;

@@ -4,6 +4,7 @@
 mod fake;
 mod images;
 mod rerank;
+mod several;
 mod tools;
 
 use std::{
@@ -108,18 +109,6 @@ fn chat_json_is_one_event_a_line() {
     let whole = &documents(&output.stdout)[0];
     assert_eq!(whole["text"], "ONE TWO");
     assert_eq!(whole["completion"]["usage"]["completion_tokens"], 2);
-}
-
-#[test]
-fn several_answers_are_numbered() {
-    let gateway = Gateway::start();
-    let output = run(&gateway, &["chat", "--n", "2", "one two"]);
-    assert_eq!(text(&output.stdout), "[0]\nONE TWO 0\n[1]\nONE TWO 1\n");
-    let output = run(&gateway, &["--json", "chat", "--n", "2", "one two"]);
-    let answers = documents(&output.stdout);
-    let shown: Vec<_> = answers.iter().map(|answer| (&answer["choice"], &answer["text"])).collect();
-    assert_eq!(shown, [(&json!(0), &json!("ONE TWO 0")), (&json!(1), &json!("ONE TWO 1"))]);
-    assert_eq!(answers[1]["completion"]["finish_reason"], "stop");
 }
 
 #[test]

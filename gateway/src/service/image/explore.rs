@@ -48,7 +48,7 @@ pub(in crate::service) async fn explore(
         output: convert::output(request.output, is_judged(&context.policy)),
         sheet: request.sheet,
     };
-    let mut account = Account::new(gateway.judge.clone(), Arc::clone(&context));
+    let mut account = Account::new(gateway.judge.clone(), Arc::clone(&context), None);
     let send = |mut client: ImageClient, request| async move { client.explore(request).await };
     let answer = call(&asked.route, &context.context, message, send).await;
     let answer = account.note(answer)?;

@@ -100,7 +100,7 @@ async fn begin(
     let send = |mut client: ImageClient, request| async move { client.stream_generate_image(request).await };
     let pieces = call(&asked.route, &context.context, request, send).await?;
     let pieces = pieces.map(convert::picture_piece).boxed();
-    let account = Account::new(gateway.judge.clone(), Arc::clone(&context));
+    let account = Account::new(gateway.judge.clone(), Arc::clone(&context), None);
     let filter = PictureFilter::new(account, pieces);
     Ok(Answer { filter, facts: Facts { call: context, input, seed } })
 }

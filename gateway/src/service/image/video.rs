@@ -50,7 +50,7 @@ pub(in crate::service) async fn generate_video(
     };
     let send = |mut client: ImageClient, request| async move { client.generate_video(request).await };
     let pieces = call(&asked.route, &context.context, message, send).await?;
-    let account = Account::new(gateway.judge.clone(), Arc::clone(&context));
+    let account = Account::new(gateway.judge.clone(), Arc::clone(&context), None);
     let pieces = pieces.map(convert::clip_piece).boxed();
     let filter = ClipFilter::new(account, pieces, gateway.files.clone(), show);
     let facts = Facts { call: context, input, seed };

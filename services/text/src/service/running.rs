@@ -186,28 +186,28 @@ impl Running {
         Ok(completion)
     }
 
-    /// The events as messages, up to the end or an error.
-    pub(super) fn stream<T: Send + 'static>(self, message: fn(Told) -> T) -> Answers<T> {
+    /// The events as messages, each made of what is told and the answer that it is of; up to the end or an error.
+    pub(super) fn stream<T: Send + 'static>(self, message: fn(u32, Told) -> T) -> Answers<T> {
         let told = stream::unfold(Some(self), |running| async move {
             let mut running = running?;
             let told = match running.next().await? {
                 Ok((number, Event::Delta { text, calls, completion_tokens })) => {
                     let delta = (!text.is_empty()).then(|| convert::delta(number, text, completion_tokens));
                     let calls = calls.into_iter().map(|call| Told::Call(convert::tool_call(call)));
-                    return Some((
-                        delta.map(Told::Delta).into_iter().chain(calls).map(Ok).collect(),
-                        Some(running),
-                    ));
+                    let told = delta.map(Told::Delta).into_iter().chain(calls);
+                    return Some((told.map(|told| Ok((number, told))).collect(), Some(running)));
                 }
                 Ok((number, Event::Finished(finished))) => {
-                    running.completion(number, finished).await.map(Told::Completion)
+                    let completion = running.completion(number, finished).await;
+                    completion.map(|completion| (number, Told::Completion(completion)))
                 }
                 Err(error) => Err(error),
             };
             let rest = told.is_ok().then_some(running);
             Some((vec![told], rest))
         });
-        let told = told.flat_map(|told: Vec<Result<Told, TextError>>| stream::iter(told));
+        let told = told.flat_map(|told: Vec<Result<(usize, Told), TextError>>| stream::iter(told));
+        let message = move |(number, told)| message(convert::count(number), told);
         Box::pin(told.map(move |told| told.map(message).map_err(status)))
     }
 }

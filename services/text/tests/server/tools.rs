@@ -139,6 +139,40 @@ async fn required_calls_come_typed_and_keep_to_their_schemas() {
 }
 
 #[tokio::test]
+async fn each_of_several_answers_has_its_own_calls() {
+    let mut client = tool_client().await;
+    let several = proto::GenerationConfig { n: Some(2), ..hot(0) };
+    let request = asking(Choice::Mode(ToolMode::Required.into()), several);
+    let mut stream = client.stream_chat(request.clone()).await.expect("it is taken").into_inner();
+    let mut streamed: Vec<Answer> = vec![Default::default(); 2];
+    while let Some(message) = stream.message().await.expect("it goes on") {
+        let (text, calls, reason) = &mut streamed[message.choice as usize];
+        match message.event.expect("an answer has an event") {
+            Event::Delta(delta) => {
+                assert_eq!(delta.choice, message.choice);
+                *text += &delta.text;
+            }
+            Event::ToolCall(call) => calls.push(call),
+            Event::Completion(end) => {
+                assert_eq!(end.choice, message.choice);
+                *reason = end.finish_reason();
+            }
+        }
+    }
+    let proto::StreamChatRequest { model, messages, generation, tools, tool_choice } = request.clone();
+    let all = proto::ChatRequest { model, messages, generation, tools, tool_choice };
+    let all = client.chat(all).await.expect("it succeeds").into_inner().choices;
+    for (seed, (streamed, given)) in (0..).zip(streamed.into_iter().zip(all)) {
+        let reason = given.completion.expect("it ends").finish_reason();
+        assert_eq!(streamed, (given.text, given.tool_calls, reason), "seed {seed}");
+        let alone = proto::StreamChatRequest { generation: Some(hot(seed)), ..request.clone() };
+        assert_eq!(whole(&mut client, alone).await, streamed, "seed {seed}");
+        assert!(!streamed.1.is_empty());
+        streamed.1.iter().for_each(check);
+    }
+}
+
+#[tokio::test]
 async fn a_model_that_sees_fit_calls_by_the_schema_and_is_told_the_results() {
     let mut client = tool_client().await;
     // Models do as was done before.

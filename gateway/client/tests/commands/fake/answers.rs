@@ -2,7 +2,10 @@
 
 use atelier_client::proto::{
     common::v1::{FinishReason, Timings, Usage},
-    gateway::v1::{Action, Choice, Completion, Finding, Provenance, Stage, Verdict},
+    gateway::v1::{
+        Action, Choice, Completion, Finding, Provenance, Stage, StreamChatResponse, Verdict,
+        stream_chat_response::Event,
+    },
     text::v1::Delta,
 };
 
@@ -50,4 +53,14 @@ pub(super) fn choices(n: u32, answer: &str, completion: &Completion) -> Vec<Choi
         ..Choice::default()
     };
     (0..n).filter(|_| n > 1).map(choice).collect()
+}
+
+/// An event of a streamed answer, in that with this number.
+pub(super) fn of_choice(choice: u32, event: Event) -> StreamChatResponse {
+    let event = match event {
+        Event::Delta(delta) => Event::Delta(Delta { choice, ..delta }),
+        Event::Completion(completion) => Event::Completion(Completion { choice, ..completion }),
+        event @ (Event::Verdict(_) | Event::ToolCall(_)) => event,
+    };
+    StreamChatResponse { event: Some(event), choice }
 }

@@ -33,7 +33,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Code, Request, Response, Status, Streaming, metadata::MetadataMap, transport::Server};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use answers::{choices, completion, deltas, verdict};
+use answers::{choices, completion, deltas, of_choice, verdict};
 use port::Either;
 use tools::calls;
 
@@ -223,6 +223,7 @@ impl gateway_service_server::GatewayService for Service {
         use stream_chat_response::Event;
         let (metadata, _, request) = request.into_parts();
         let stops_short = request.messages.last().is_some_and(|message| message.content == "stops short");
+        let n = request.generation.as_ref().and_then(|config| config.n).unwrap_or(1);
         let top_p = request.generation.and_then(|config| config.top_p);
         let (words, finish) = self.chat_events(&metadata, request.messages, top_p).await?;
         let written = words.len() as u32;
@@ -234,7 +235,8 @@ impl gateway_service_server::GatewayService for Service {
         if !stops_short {
             events.push(Event::Completion(completion(finish, written)));
         }
-        let events = events.into_iter().map(|event| Ok(wire::StreamChatResponse { event: Some(event) }));
+        let events =
+            events.into_iter().flat_map(move |event| (0..n).map(move |n| Ok(of_choice(n, event.clone()))));
         Ok(Response::new(stream::iter(events).boxed()))
     }
 
@@ -258,7 +260,7 @@ impl gateway_service_server::GatewayService for Service {
         let (words, finish) = answer(&request.get_ref().prompt, None)?;
         let completion = Event::Completion(completion(finish, words.len() as u32));
         let events = deltas(words).map(Event::Delta).chain([completion]);
-        let events = events.map(|event| Ok(wire::StreamGenerateResponse { event: Some(event) }));
+        let events = events.map(|event| Ok(wire::StreamGenerateResponse { event: Some(event), choice: 0 }));
         Ok(Response::new(stream::iter(events.collect::<Vec<_>>()).boxed()))
     }
 
