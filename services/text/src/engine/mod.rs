@@ -67,8 +67,8 @@ pub struct EngineConfig {
     /// holds as many rows of logits: 25 MB for 128 tokens of a vocabulary of 49,152, which the next step uses again.
     pub max_prefill_tokens_per_step: usize,
     /// How long a step with calls that decode may take in prompts, in times of what decoding takes: with 1, half of the time is
-    /// theirs while a long prompt is taken in. At least 0; 8 tokens are taken in all the same, and prompts of up to two chunks
-    /// by whole chunks.
+    /// theirs while a long prompt is taken in, and tokens come half as fast. At least 0; three tokens are taken in all the same,
+    /// and prompts of up to two chunks by whole chunks.
     pub prefill_share: f64,
     /// Events kept for a caller that is slow to read; when they are full its call sits out. At least 2.
     pub event_buffer: usize,
@@ -82,7 +82,7 @@ impl Default for EngineConfig {
             max_queue: 64,
             prefill_chunk: 128,
             max_prefill_tokens_per_step: 128,
-            prefill_share: 1.0,
+            prefill_share: 1.5,
             event_buffer: 32,
             prefix_cache: PrefixCacheConfig::default(),
         }

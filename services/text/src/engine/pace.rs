@@ -4,14 +4,11 @@
 
 use std::time::Duration;
 
-/// Fewest tokens of a piece beside calls that decode: fewer hardly cost less, for the weights are read all the same.
-const LEAST: usize = 8;
-
 /// Chunks of a short prompt.
 const SHORT_CHUNKS: usize = 2;
 
-/// Three tokens can be left with neither a piece nor a rest of one.
-const SMALLEST_CHUNK: usize = 3;
+/// Fewest tokens that a step has room for: of three with room for two, neither a piece nor its rest may be a single one.
+const LEAST: usize = 3;
 
 /// Measures what steps cost, and cuts prompts by it.
 #[derive(Clone, Debug)]
@@ -31,7 +28,7 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) fn new(chunk: usize, per_step: usize, share: f64) -> Self {
-        let chunk = chunk.max(SMALLEST_CHUNK);
+        let chunk = chunk.max(LEAST);
         // Nothing is measured yet: the first pieces are small.
         Self { chunk, per_step: per_step.max(chunk), share, decode: [0.0; 2], per_token: 1.0 }
     }
@@ -50,7 +47,7 @@ impl Pace {
     pub(super) fn affordable(&self) -> usize {
         let decode = self.decode[0].min(self.decode[1]);
         let affordable = (self.share * decode / self.per_token) as usize;
-        affordable.clamp(LEAST.min(self.per_step), self.per_step)
+        affordable.clamp(LEAST, self.per_step)
     }
 
     /// Whether so much of a prompt is over so soon that calls that decode can wait.
@@ -120,7 +117,7 @@ mod tests {
             for budget in budgets.iter().cycle() {
                 match pace.piece(left, *budget) {
                     Some(piece) => {
-                        prop_assert!(piece <= *budget && piece <= left && piece <= chunk.max(SMALLEST_CHUNK));
+                        prop_assert!(piece <= *budget && piece <= left && piece <= chunk.max(LEAST));
                         prop_assert!(piece > 1 || prompt == 1);
                         left -= piece;
                         refused = 0;

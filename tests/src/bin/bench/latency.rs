@@ -32,8 +32,8 @@ const CONTEXT: usize = 8192;
 const FIRST_TOKENS: usize = 5;
 /// Tokens that are kept until they are looked at; all that the streams can write.
 const MAX_TOKENS: usize = STREAMS * CONTEXT;
-/// How long streams are watched when nothing else runs.
-const IDLE: Duration = Duration::from_secs(8);
+/// How long streams are watched when nothing else runs, before and after it does.
+const IDLE: Duration = Duration::from_secs(6);
 
 pub(crate) async fn run(rounds: usize, report: &mut Report) -> anyhow::Result<()> {
     let mut config = atelier_text::Config::default();
@@ -57,9 +57,11 @@ pub(crate) async fn run(rounds: usize, report: &mut Report) -> anyhow::Result<()
         for _ in 0..FIRST_TOKENS {
             loaded.push(first_token(&client, prompt(PROMPT)).await?);
         }
-        let alone = streams.watch(tokio::time::sleep(IDLE)).await?;
+        // Before and after: tokens take longer the more a stream has written.
+        let mut alone = streams.watch(tokio::time::sleep(IDLE)).await?;
         let long = first_token(&client, prompt(LONG_PROMPT));
         let beside = streams.watch(long).await?;
+        alone.extend(streams.watch(tokio::time::sleep(IDLE)).await?);
         if turn > 0 {
             first.push((median(loaded), median(idle)));
             next.push((percentile(beside, 0.99), percentile(alone, 0.99)));
