@@ -202,7 +202,8 @@ proptest! {
                     bench.beams = if rows == Rows::Run { 1 } else { beams.min(slots) };
                     let waiting = bench.shared.lock().queue.len();
                     let taken = bench.submit_at(priority, tenant, prompt, max_tokens, reads);
-                    prop_assert!(taken || waiting == 4);
+                    // Calls that made room for a search wait too, and count.
+                    prop_assert!(taken || waiting >= 4);
                 }
                 Act::Leave(pick) => if let Some(at) = index(pick, &bench.callers) {
                     bench.callers[at].events = None;
